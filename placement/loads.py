@@ -1,0 +1,93 @@
+"""Recorded loads: rows routed to every expert, one line per domain and layer, from a CSV file of counts."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Loads:
+    """Rows routed to every expert of one layer while it read one domain's text: counts int64[E]."""
+
+    domain: str
+    layer: int
+    counts: NDArray[np.int64]
+
+
+def read_loads(path: str | Path, experts: int | None = None) -> list[Loads]:
+    """Read a CSV whose header is domain, layer, expert_0, expert_1, ... and whose cells are whole numbers.
+
+    Returns the lines in file order. Raises ValueError, naming file and line, for a file that cannot be read or has no
+    lines, another header, a line of the wrong length, a negative, broken or all-zero count, a (domain, layer) told
+    twice, and a number of experts other than `experts` where that is given.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a CSV file: {error}") from error
+    try:
+        return _parse(_lines(text), experts)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _lines(text: str) -> list[tuple[int, list[str]]]:
+    """Line numbers from 1 and cells."""
+    reader = csv.reader(text.splitlines(), strict=True)
+    try:
+        return [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+
+
+def _parse(lines: list[tuple[int, list[str]]], experts: int | None) -> list[Loads]:
+    if not lines:
+        raise ValueError("line 1: expected the header domain, layer, expert_0, ..., got an empty file")
+    width = _check_header(lines[0][1], experts)
+    loads: dict[tuple[str, int], Loads] = {}
+    for number, cells in lines[1:]:
+        if not cells:
+            continue
+        if len(cells) != width + 2:
+            raise ValueError(f"line {number}: expected {width + 2} cells, got {len(cells)}")
+        domain, layer = cells[0].strip(), _whole(cells[1], "layer", number)
+        if (domain, layer) in loads:
+            raise ValueError(f"line {number}: {domain} layer {layer} was told before")
+        counts = [_whole(cell, f"expert_{expert}", number) for expert, cell in enumerate(cells[2:])]
+        if not any(counts):
+            raise ValueError(f"line {number}: expected at least one row for some expert, got only zeros")
+        loads[domain, layer] = Loads(domain, layer, np.array(counts, dtype=np.int64))
+    if not loads:
+        raise ValueError(f"line {lines[0][0] + 1}: expected a line of counts, got the end of the file")
+    return list(loads.values())
+
+
+def _check_header(header: Sequence[str], experts: int | None) -> int:
+    """The number of experts the header promises."""
+    names = [name.strip() for name in header]
+    width = len(names) - 2
+    expected = ["domain", "layer", *(f"expert_{expert}" for expert in range(max(width, 1)))]
+    if names != expected:
+        place = next((at for at, name in enumerate(expected) if at >= len(names) or names[at] != name), 0)
+        got = repr(names[place]) if place < len(names) else "nothing"
+        raise ValueError(f"line 1: expected {expected[place]!r} in column {place + 1}, got {got}")
+    if experts is not None and width != experts:
+        raise ValueError(f"line 1: expected loads of {experts} experts, got {width}")
+    return width
+
+
+def _whole(cell: str, name: str, line: int) -> int:
+    text = cell.strip()
+    # ASCII digits only: int() would also take "1_000" and a sign. 18 of them always fit int64.
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ValueError(f"line {line}: {name}: expected a whole number of at least 0, got {cell!r}")
+    return int(text)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mohge.placement import POLICIES, allocate
+from mohge.placement.policies import lpt
+from mohge.reference import LayerSpec
+
+MOHGE = LayerSpec.preset("mohge-3b")
+
+
+def layer(widths: tuple[int, ...], per_group: int) -> LayerSpec:
+    return LayerSpec("layer", 4, widths, per_group, 1, 1)
+
+
+def experts_of(rank_of: np.ndarray, rank: int) -> list[int]:
+    return np.flatnonzero(rank_of == rank).tolist()
+
+
+def place(policy: str, spec: LayerSpec, ranks: int) -> np.ndarray:
+    return allocate(policy, spec, np.ones(spec.experts), ranks).rank_of
+
+
+def test_aga_by_hand() -> None:
+    # [G, N] = [4, 2] laid out as [N, G'], groups in the order 0, 3, 1, 2: experts 0 6 2 4 | 1 7 3 5.
+    spec = layer((1, 2, 3, 4), 2)
+    assert place("aga", spec, 2).tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+    assert [experts_of(place("aga", spec, 4), rank) for rank in range(4)] == [[0, 6], [2, 4], [1, 7], [3, 5]]
+    assert [experts_of(place("aga", spec, 8), rank) for rank in range(8)] == [[0], [6], [2], [4], [1], [7], [3], [5]]
+
+
+@pytest.mark.parametrize(
+    ("groups", "order"),
+    [(1, [0]), (2, [0, 1]), (3, [0, 2, 1]), (5, [0, 4, 1, 3, 2]), (8, [0, 7, 1, 6, 2, 5, 3, 4])],
+)
+def test_aga_takes_groups_narrow_next_to_wide_and_the_middle_one_last(groups: int, order: list[int]) -> None:
+    rank_of = place("aga", layer(tuple(range(1, groups + 1)), 1), groups)
+    assert [experts_of(rank_of, rank) for rank in range(groups)] == [[group] for group in order]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4, 8])
+def test_aga_gives_every_rank_the_same_mix_of_widths(ranks: int) -> None:
+    rank_of = place("aga", MOHGE, ranks)
+    for rank in range(ranks):
+        assert sorted(MOHGE.expert_widths[rank_of == rank]) == sorted([*MOHGE.widths] * (8 // ranks))
+
+
+@pytest.mark.parametrize("ranks", [16, 32])
+def test_aga_beyond_n_ranks_pairs_widths_of_one_sum(ranks: int) -> None:
+    rank_of = place("aga", MOHGE, ranks)
+    sums = [MOHGE.expert_widths[rank_of == rank].sum() for rank in range(ranks)]
+    assert sums == [(384 + 1280) * 32 // ranks] * ranks
+
+
+def test_aga_where_ranks_do_not_divide_experts() -> None:
+    # Layout 0 4 2 | 1 5 3 over 4 ranks: chunks of 2, 2, 1, 1.
+    placement = allocate("aga", layer((1, 2, 3), 2), np.ones(6), 4)
+    assert [experts_of(placement.rank_of, rank) for rank in range(4)] == [[0, 4], [1, 2], [5], [3]]
+    assert placement.note == "4 ranks do not divide 6 experts: 2 hold 2, 2 hold 1"
+    assert allocate("aga", layer((1, 2, 3), 2), np.ones(6), 3).note == ""
+
+
+def test_contiguous_and_round_robin_by_hand() -> None:
+    spec = layer((1, 2, 3, 4), 2)
+    assert place("contiguous", spec, 4).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert place("contiguous", spec, 3).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
+    assert place("round_robin", spec, 3).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_lpt_by_hand() -> None:
+    # Work in units of one width: 8 6 5 4 3 1. Dearest first: 8 | 6, 5 | 6 is full after 5 + 6, so 4 joins 8.
+    spec = layer((1,), 6)
+    loads = np.array([1, 8, 6, 5, 4, 3])
+    placement = allocate("lpt", spec, loads, 2)
+    assert [experts_of(placement.rank_of, rank) for rank in range(2)] == [[0, 1, 4], [2, 3, 5]]
+    assert placement.rows.tolist() == [13, 14]
+
+
+def test_lpt_counts_work_unless_told_to_count_rows() -> None:
+    spec = layer((1, 10), 2)
+    loads = np.array([9, 8, 3, 2])
+    assert allocate("lpt", spec, loads, 2).rank_of.tolist() == [1, 0, 0, 1]  # work 9 8 30 20
+    assert allocate("lpt", spec, loads, 2, by="rows").rank_of.tolist() == [0, 1, 1, 0]  # rows 9 8 3 2
+
+
+def test_lpt_ties_go_to_the_lower_expert_and_rank() -> None:
+    assert place("lpt", layer((3,), 6), 3).tolist() == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    ("widths", "per_group", "ranks"),
+    [
+        ((1, 2, 3, 4), 2, 3),
+        ((5,), 7, 2),
+        ((1, 2, 3), 3, 9),
+        ((2, 4, 8, 16, 32), 3, 4),
+        ((7,), 9, 4),
+        ((7,), 1, 1),
+        ((1, 9), 5, 6),
+    ],
+)
+@pytest.mark.parametrize("loads", ["random", "one expert", "zero but the last"])
+def test_every_expert_once_and_counts_within_one(
+    policy: str, widths: tuple[int, ...], per_group: int, ranks: int, loads: str
+) -> None:
+    spec = layer(widths, per_group)
+    rows = np.zeros(spec.experts, dtype=int)
+    if loads == "random":
+        rows = np.random.default_rng(spec.experts).integers(0, 100, spec.experts) + 1
+    rows[0 if loads == "one expert" else -1] += 50
+    rank_of = allocate(policy, spec, rows, ranks).rank_of
+    assert rank_of.shape == (spec.experts,)
+    assert rank_of.dtype == np.int64
+    held = np.bincount(rank_of, minlength=ranks)
+    assert len(held) == ranks
+    assert held.max() - held.min() <= 1
+
+
+def test_the_table_names_every_policy_after_itself() -> None:
+    assert list(POLICIES) == ["aga", "contiguous", "round_robin", "lpt"]
+    assert all(policy.name == name and policy.description for name, policy in POLICIES.items())
+    assert POLICIES["lpt"].function is lpt
+    assert POLICIES["lpt"].options == ("by",)
