@@ -2,6 +2,7 @@
 
 from .allocation import Placement, allocate
 from .bounds import lower_bound
+from .loads import Loads, read_loads
 from .policies import POLICIES, Policy
 
-__all__ = ["POLICIES", "Placement", "Policy", "allocate", "lower_bound"]
+__all__ = ["POLICIES", "Loads", "Placement", "Policy", "allocate", "lower_bound", "read_loads"]

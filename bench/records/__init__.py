@@ -1,0 +1,43 @@
+"""The run file: what it holds, writing it so that nothing finished is lost, reading it, and the environment in it."""
+
+from .environment import collect_environment, git_state, source_hash
+from .run_file import FILE_NAME, RunWriter, check_writable, load_run, run_path
+from .schema import (
+    SCHEMA,
+    CaseRecord,
+    Environment,
+    ErrorRecord,
+    GitRecord,
+    PlacementRecord,
+    Provenance,
+    Record,
+    Roof,
+    Run,
+    Samples,
+    Speedup,
+)
+from .status import Status
+
+__all__ = [
+    "FILE_NAME",
+    "SCHEMA",
+    "CaseRecord",
+    "Environment",
+    "ErrorRecord",
+    "GitRecord",
+    "PlacementRecord",
+    "Provenance",
+    "Record",
+    "Roof",
+    "Run",
+    "RunWriter",
+    "Samples",
+    "Speedup",
+    "Status",
+    "check_writable",
+    "collect_environment",
+    "git_state",
+    "load_run",
+    "run_path",
+    "source_hash",
+]

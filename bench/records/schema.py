@@ -1,0 +1,206 @@
+"""What a run file holds, field by field (DESIGN.md section 6). Readers outside rely on the names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from .status import Status
+
+SCHEMA = 1  # raised when a field changes its meaning or goes; new fields may appear beside the old ones
+
+
+class Provenance(StrEnum):
+    """Where a figure comes from; drawn and labelled accordingly, never as measured when it is not."""
+
+    MEASURED = "measured"
+    SIMULATED = "simulated"
+    INTERPRETED = "interpreted"
+    COMPILED = "compiled"
+    PREDICTED = "predicted"
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """The case: spec and routing by name; `layer` has the spec's fields, `id` tells cases apart across runs.
+
+    What was compiled but not run has no tokens, routing or dtype.
+    """
+
+    spec: str
+    tokens: int | None
+    routing: str | None
+    dtype: str | None
+    device: str
+    id: str = ""
+    seed: int = 0
+    step: int = 0
+    layer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """What the correctness gate found.
+
+    relative: Frobenius norm of the difference over that of the reference
+    worst:    the largest element's difference, in units of the tolerance's scale
+    where:    its [token, column]
+    checked:  what was compared with what, in words
+    """
+
+    relative: float | None = None
+    worst: float | None = None
+    where: list[int] | None = None
+    checked: str = ""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Times of one call, in microseconds, in the order they were taken.
+
+    low_us, high_us: a 95 % bootstrap interval of the median
+    method:          how it was timed
+    stop:            why sampling stopped
+    """
+
+    samples_us: list[float]
+    median_us: float
+    low_us: float
+    high_us: float
+    method: str
+    stop: str
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How many times faster than `baseline`, median over median of hot samples taken in the same interleaved rounds.
+
+    low, high: a 95 % bootstrap interval of the ratio
+    """
+
+    baseline: str
+    ratio: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One implementation on one case. Times exist only under `passed`: ValueError otherwise.
+
+    useful_flops:  what the mathematics needs;  executed_flops: what tiles and padding cost
+    tflops:        useful, from the hot median, in 1e12 / s
+    share_of_roof: tflops over the matrix rate measured in the same run
+    phases:        hot times of the call's phases, by name
+    resources:     what ahead-of-time compilation says of each kernel, for provenance "compiled"
+    """
+
+    implementation: str
+    provenance: Provenance
+    status: Status
+    case: CaseRecord
+    reason: str = ""
+    error: ErrorRecord | None = None
+    cold: Samples | None = None
+    hot: Samples | None = None
+    phases: dict[str, Samples] = field(default_factory=dict)
+    useful_flops: int | None = None
+    executed_flops: int | None = None
+    bytes: int | None = None
+    tflops: float | None = None
+    share_of_roof: float | None = None
+    speedup: Speedup | None = None
+    resources: list[dict[str, Any]] = field(default_factory=list)
+    clocks: dict[str, Any] | None = None
+    telemetry: dict[str, Any] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        timed = [
+            name
+            for name in ("cold", "hot", "phases", "tflops", "share_of_roof", "speedup", "telemetry")
+            if getattr(self, name)
+        ]
+        if timed and self.status != Status.PASSED:
+            raise ValueError(f"{', '.join(timed)}: expected none under status {self.status}, only under passed")
+
+
+@dataclass(frozen=True)
+class PlacementRecord:
+    """A placement of a case's experts. provenance: predicted or simulated unless ranks were measured.
+
+    rank_of:      the rank of every expert, or a list of ranks where it has replicas
+    rows:         rows per rank;  work: FLOPs per rank;  seconds: per rank;  memory: bytes per rank
+    bytes_matrix: bytes from rank to rank, [P][P]
+    bound:        no placement has less work on its busiest rank
+    straggler:    the rank with the most work
+    The ratios are those of placement.Placement under the same names.
+    """
+
+    case: CaseRecord
+    policy: str
+    ranks: int
+    rank_of: list[Any]
+    rows: list[float]
+    work: list[float]
+    provenance: Provenance
+    seconds: list[float] | None = None
+    memory: list[float] | None = None
+    bytes_matrix: list[list[float]] | None = None
+    bound: float | None = None
+    straggler: int | None = None
+    rows_max_over_mean: float | None = None
+    work_max_over_mean: float | None = None
+    work_over_bound: float | None = None
+    memory_max_over_mean: float | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Roof:
+    """Rates measured in this run. matmul_tflops: 1e12 FLOP / s by dtype;  copy_tbps: 1e12 bytes / s, read + written."""
+
+    matmul_tflops: dict[str, float] = field(default_factory=dict)
+    copy_tbps: float | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The machine a run was made on; `gpu` is None without one."""
+
+    gpu: dict[str, Any] | None = None
+    roof: Roof | None = None
+    libraries: dict[str, str] = field(default_factory=dict)
+    cpu: dict[str, Any] = field(default_factory=dict)
+    python: str = ""
+    platform: str = ""
+
+
+@dataclass(frozen=True)
+class GitRecord:
+    """The revision the suite ran from, and whether files differed from it."""
+
+    revision: str
+    dirty: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """One invocation's results: everything in run.json.
+
+    command:  the words that reproduce it;  started, finished: ISO 8601, UTC; finished is None when it was interrupted
+    """
+
+    command: list[str]
+    started: str
+    source_hash: str
+    environment: Environment
+    schema: int = SCHEMA
+    name: str = "run"
+    finished: str | None = None
+    git: GitRecord | None = None
+    records: list[Record] = field(default_factory=list)
+    placements: list[PlacementRecord] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,86 @@
+"""The machine's limits, measured in the same run: the matrix rate and the copy bandwidth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..records import Roof
+from .intervals import median_interval
+from .timer import Timer
+
+# Square matmuls from small to large: the roof is the best of them, and growing stops when the next would take too long.
+_SIZES = {"cpu": (256, 512, 1024, 2048), "cuda": (2048, 4096, 8192, 16384)}
+# The copied buffer, in bytes: well above any last-level cache of its device.
+_COPY_BYTES = {"cpu": 128 * 2**20, "cuda": 2**30}
+_FEWEST_SAMPLES = 3
+
+
+def measure_roofs(device: str, dtypes: Sequence[str], *, timer: Timer | None = None, seconds: float = 2.0) -> Roof:
+    """The best rate of a square matmul for each of `dtypes` ("bfloat16", ...), in 1e12 FLOP / s (2 n^3 FLOP each), and
+    that of a copy in 1e12 bytes / s (read + written), with normally distributed data: zeros run faster than real data.
+
+    device: "cpu", "cuda" or a numbered one. A dtype that the device cannot multiply is left out. `seconds` is shared by
+    all; every figure has at least three samples. float32 is whatever torch is set to, full precision by default.
+    """
+    import torch
+
+    place = torch.device(device)
+    timer = timer if timer is not None else make_timer(device)
+    share = seconds / (len(dtypes) + 1)
+    rates: dict[str, float] = {}
+    sizes: list[str] = []
+    for dtype in dtypes:
+        best = _matmul_rate(timer, place, getattr(torch, dtype), share)
+        if best is not None:
+            rates[dtype], size = best
+            sizes.append(f"{dtype} {size}")
+    method = f"square matmuls ({', '.join(sizes)}) and a copy of {_COPY_BYTES[place.type] // 2**20} MiB, random data"
+    return Roof(matmul_tflops=rates, copy_tbps=_copy_rate(timer, place, share), method=method)
+
+
+def make_timer(device: str) -> Timer:
+    """The timer for a device: the monotonic clock for "cpu", CUDA events for "cuda". Raises ValueError."""
+    from .cuda_timer import CudaTimer
+    from .timer import CpuTimer
+
+    return CudaTimer(device) if device.startswith("cuda") else CpuTimer()
+
+
+def _matmul_rate(timer: Timer, device: Any, dtype: Any, seconds: float) -> tuple[float, int] | None:
+    """1e12 FLOP / s and the size of the fastest that fits the time, or None when the device cannot multiply `dtype`."""
+    import torch
+
+    best: tuple[float, int] | None = None
+    left = seconds
+    for size in _SIZES[device.type]:
+        begin = timer.seconds()
+        try:
+            a, b = (torch.randn(size, size, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
+            out = torch.empty_like(a)
+            median_us = _median_us(timer, lambda a=a, b=b, out=out: torch.mm(a, b, out=out), left / 4)
+        except (RuntimeError, MemoryError):  # not implemented for this dtype, or no room for a larger size
+            break
+        best = max(best or (0.0, 0), (2 * size**3 / median_us * 1e-6, size))
+        left -= timer.seconds() - begin
+        # The next size does 8 times the work, and needs about 12 calls: 5 to prepare, 2 for each of 3 samples.
+        if left < 12 * 8 * median_us * 1e-6:
+            break
+    return best
+
+
+def _copy_rate(timer: Timer, device: Any, seconds: float) -> float:
+    import torch
+
+    source = torch.randn(_COPY_BYTES[device.type] // 4, device=device, dtype=torch.float32)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / _median_us(timer, lambda: target.copy_(source), seconds) * 1e-6
+
+
+def _median_us(timer: Timer, call: Callable[[], Any], seconds: float) -> float:
+    prepared = timer.prepare(call)
+    samples: list[float] = []
+    begin = timer.seconds()
+    while len(samples) < _FEWEST_SAMPLES or (timer.seconds() - begin < seconds and len(samples) < 50):
+        samples.append(timer.sample(prepared, cold=False))
+    return median_interval(samples).value

@@ -1,0 +1,25 @@
+"""Workloads: routings from the router, from named distributions and from traces, and the cases made of them."""
+
+from .case import DEVICES, DTYPES, Case
+from .deal import routing_counts
+from .distributions import DISTRIBUTIONS
+from .traces import Trace, open_trace, trace_domains, trace_fits, trace_layers
+from .workload import KINDS, Inputs, Workload, hidden_states, parse_routing
+
+__all__ = [
+    "DEVICES",
+    "DISTRIBUTIONS",
+    "DTYPES",
+    "KINDS",
+    "Case",
+    "Inputs",
+    "Trace",
+    "Workload",
+    "hidden_states",
+    "open_trace",
+    "parse_routing",
+    "routing_counts",
+    "trace_domains",
+    "trace_fits",
+    "trace_layers",
+]

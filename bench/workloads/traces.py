@@ -1,0 +1,139 @@
+"""Recorded routing: per-token expert ids (.npz) or rows per expert (.csv), and which layers they fit."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...reference import PRESETS, LayerSpec
+from .trace_files import CountsFile, TokensFile, read_counts, read_tokens
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One domain and one layer of a trace file.
+
+    path:   the file
+    domain: the domain asked for, a name or a part of several names; None for all of them
+    layer:  the layer
+
+    Made by `open_trace`, which checks that they exist.
+    """
+
+    path: str
+    domain: str | None
+    layer: int
+
+    @property
+    def name(self) -> str:
+        """The selection in words, as records show it."""
+        return f"{Path(self.path).stem}/{self.domain or 'all'}/{self.layer}"
+
+    @property
+    def experts(self) -> int:
+        """E."""
+        return _load(self.path).experts
+
+    @property
+    def top_k(self) -> int | None:
+        """K of a per-token trace; None for rows per expert, which fit any K."""
+        return _load(self.path).top_k
+
+    def token_experts(self) -> NDArray[np.int64] | None:
+        """Expert ids int64[tokens, K] in the order recorded; None for rows per expert. Raises ValueError."""
+        file = _load(self.path)
+        return file.expert_ids(_domains(file, self.domain), self.layer) if isinstance(file, TokensFile) else None
+
+    def counts(self) -> NDArray[np.int64]:
+        """Rows routed to each expert, int64[E], summed over the domains asked for. Raises ValueError."""
+        file = _load(self.path)
+        return file.counts(_domains(file, self.domain), self.layer)
+
+    def check_fits(self, spec: LayerSpec) -> None:
+        """Raise ValueError naming the presets that would fit, unless this trace is one for `spec`."""
+        if trace_fits(self.path, spec):
+            return
+        fitting = [name for name in PRESETS if trace_fits(self.path, LayerSpec.preset(name))]
+        has = f"{self.experts} experts" + (f", top {self.top_k}" if self.top_k else "")
+        raise ValueError(
+            f"{self.path}: the trace has {has}; {spec.name} has {spec.experts} experts, top {spec.top_k}. "
+            f"It fits {', '.join(fitting) if fitting else 'no preset'}"
+        )
+
+
+def open_trace(path: str | Path, domain: str | None = None, layer: int | None = None) -> Trace:
+    """A domain and a layer of a trace file, checked; without `layer` the first one it has.
+
+    `domain` is a domain's name, or a part of the names of several, which are then taken together.
+    Raises ValueError for a file that cannot be read or is malformed, and for a domain or layer it does not have.
+    """
+    file = _load(str(path))
+    layers = trace_layers(path)
+    chosen = layers[0] if layer is None else layer
+    if chosen not in layers:
+        raise ValueError(f"{path}: unknown layer {chosen}; the trace has {_listed(layers)}")
+    names = _domains(file, domain)
+    if isinstance(file, CountsFile):
+        for name in names:
+            file.row(name, chosen)
+    return Trace(str(path), domain, chosen)
+
+
+def trace_fits(path: str | Path, spec: LayerSpec) -> bool:
+    """Whether a trace file is one for `spec`: the same E, and the same K if it is per token. Raises ValueError."""
+    file = _load(str(path))
+    return file.experts == spec.experts and file.top_k in (None, spec.top_k)
+
+
+def trace_domains(path: str | Path) -> list[str]:
+    """The domains of a trace file, in its order. Raises ValueError."""
+    return list(_load(str(path)).domains)
+
+
+def trace_layers(path: str | Path) -> list[int]:
+    """The layers of a trace file, in its order. Raises ValueError."""
+    return list(_load(str(path)).layers)
+
+
+def _domains(file: TokensFile | CountsFile, domain: str | None) -> list[str]:
+    """The names `domain` means: all, the one that is exactly it, or those that contain it. Raises ValueError."""
+    if domain is None:
+        return list(file.domains)
+    if domain in file.domains:
+        return [domain]
+    matches = [name for name in file.domains if domain.lower() in name.lower()] if domain else []
+    if not matches:
+        near = difflib.get_close_matches(domain, file.domains, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{file.path}: unknown domain {domain!r}{hint or '.'} The trace has {_listed(file.domains)}")
+    return matches
+
+
+def _listed(values: tuple[str, ...] | list[int], most: int = 12) -> str:
+    """The values in one line, the first few of many."""
+    shown = ", ".join(str(value) for value in values[:most])
+    return shown if len(values) <= most else f"{shown}, ... ({len(values)} in all)"
+
+
+def _load(path: str) -> TokensFile | CountsFile:
+    """The file, read once while it does not change. Raises ValueError."""
+    try:
+        stat = Path(path).stat()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    return _read(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read(path: str, modified: int, size: int) -> TokensFile | CountsFile:  # noqa: ARG001  (part of the cache's key)
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npz":
+        return read_tokens(path)
+    if suffix == ".csv":
+        return read_counts(path)
+    raise ValueError(f"{path}: expected a trace ending in .npz (per token) or .csv (rows per expert), got {suffix!r}")
