@@ -1,0 +1,26 @@
+"""Routing to memory order: the dispatch plan, permute, combine and the tile schedule, on several backends.
+
+NumPy arrays and torch tensors go in, the same kind comes out, on the device they came on. Every backend gives
+bit-identical integers. Nothing here imports CUDA, Triton, CuPy or Numba until a backend is asked for.
+"""
+
+from .api import combine, make_plan, make_schedule, on_device, permute
+from .backends import BACKENDS, load_backend, unavailable
+from .interface import Backend
+from .plan import DispatchPlan, TileSchedule, row_block_bound, schedule_bound
+
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "DispatchPlan",
+    "TileSchedule",
+    "combine",
+    "load_backend",
+    "make_plan",
+    "make_schedule",
+    "on_device",
+    "permute",
+    "row_block_bound",
+    "schedule_bound",
+    "unavailable",
+]

@@ -1,0 +1,1 @@
+"""The ground under the CUDA C++: wrappers.cuh, compilation to cubins, their cache, and engines that launch them."""

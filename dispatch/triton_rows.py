@@ -1,0 +1,113 @@
+"""Triton: permute and combine, both memory-bound: 16-byte accesses along H, 64-bit addresses (R * H passes 2^31).
+
+Permute reads every token once and writes its K rows; gathering by row would read every token K times. Combine reads
+every row once and keeps the sum in registers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from .aot import AotKernel
+from .plan import DispatchPlan
+from .triton_sizes import ceil_div, power_of_two
+
+TILE = 2048  # elements of a program's tile: 16 a thread of four warps, two 16-byte accesses in bfloat16
+WIDEST = 1024  # of them along H
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def permute_rows(
+    x_ptr,
+    token_row_ptr,
+    rows_ptr,
+    tokens,
+    hidden,
+    TOP_K: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_H: tl.constexpr,
+):
+    """rows[token_row[t, k], :] = x[t, :] for BLOCK_T tokens and BLOCK_H columns."""
+    token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
+    column = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
+    mask = (token < tokens)[:, None] & (column < hidden)[None, :]
+    values = tl.load(x_ptr + token.to(tl.int64)[:, None] * hidden + column[None, :], mask=mask)
+    for slot in tl.static_range(TOP_K):  # pyright: ignore[reportGeneralTypeIssues]
+        row = tl.load(token_row_ptr + token.to(tl.int64) * TOP_K + slot, mask=token < tokens, other=0)
+        tl.store(rows_ptr + row.to(tl.int64)[:, None] * hidden + column[None, :], values, mask=mask)
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def combine_rows(
+    rows_ptr,
+    token_row_ptr,
+    row_weight_ptr,
+    y_ptr,
+    tokens,
+    hidden,
+    TOP_K: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_H: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    """y[t, :] = sum over k of row_weight[r] * rows[r, :], r = token_row[t, k], in order of k, accumulated in WIDE."""
+    token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
+    column = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
+    mask = (token < tokens)[:, None] & (column < hidden)[None, :]
+    total = tl.zeros((BLOCK_T, BLOCK_H), WIDE)
+    for slot in tl.static_range(TOP_K):  # pyright: ignore[reportGeneralTypeIssues]
+        row = tl.load(token_row_ptr + token.to(tl.int64) * TOP_K + slot, mask=token < tokens, other=0)
+        weight = tl.load(row_weight_ptr + row, mask=token < tokens, other=0.0).to(WIDE)
+        values = tl.load(rows_ptr + row.to(tl.int64)[:, None] * hidden + column[None, :], mask=mask, other=0.0)
+        total += weight[:, None] * values.to(WIDE)
+    tl.store(
+        y_ptr + token.to(tl.int64)[:, None] * hidden + column[None, :], total.to(y_ptr.dtype.element_ty), mask=mask
+    )
+
+
+def permute(x: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
+    """See `Backend.permute`; x contiguous."""
+    rows = x.new_empty(plan.rows, x.shape[1])
+    if rows.numel():
+        grid, constants = _tiles(plan.tokens, plan.top_k, x.shape[1])
+        permute_rows[grid](x, plan.token_row, rows, plan.tokens, x.shape[1], **constants)
+    return rows
+
+
+def combine(rows: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
+    """See `Backend.combine`; rows contiguous."""
+    y = rows.new_empty(plan.tokens, rows.shape[1])
+    if y.numel():
+        grid, constants = _tiles(plan.tokens, plan.top_k, rows.shape[1])
+        constants["WIDE"] = tl.float64 if rows.dtype == torch.float64 else tl.float32
+        combine_rows[grid](rows, plan.token_row, plan.row_weight, y, plan.tokens, rows.shape[1], **constants)
+    return y
+
+
+def _tiles(tokens: int, top_k: int, hidden: int) -> tuple[tuple[int, int], dict[str, Any]]:
+    """The launch grid and the compile-time constants, from shapes alone."""
+    block_h = min(WIDEST, power_of_two(hidden))
+    block_t = min(16, TILE // block_h)
+    constants = {"TOP_K": top_k, "BLOCK_T": block_t, "BLOCK_H": block_h}
+    return (ceil_div(tokens, block_t), ceil_div(hidden, block_h)), constants
+
+
+def aot_kernels() -> list[AotKernel]:
+    """The kernels of this file for mohge-3b, H = 1024, K = 6, in every dtype of the layer."""
+    kernels = []
+    _, constants = _tiles(1, 6, 1024)
+    for dtype in ("bf16", "fp16", "fp32"):
+        sizes = {"token_row_ptr": "*i32", "tokens": "i32", "hidden": "i32"}
+        moved = {"x_ptr": f"*{dtype}", "rows_ptr": f"*{dtype}", **sizes}
+        summed = {"rows_ptr": f"*{dtype}", "y_ptr": f"*{dtype}", "row_weight_ptr": "*fp32", **sizes}
+        for name, function, signature, constexprs in (
+            ("permute_rows", permute_rows, moved, constants),
+            ("combine_rows", combine_rows, summed, {**constants, "WIDE": tl.float32}),
+        ):
+            divisible = (*(argument for argument in signature if argument.endswith("_ptr")), "hidden")
+            kernels.append(AotKernel(f"{name}/{dtype}", function, signature, constexprs, divisible=divisible))
+    return kernels
