@@ -1,0 +1,89 @@
+"""What every implementation checks at its public boundary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ..dispatch import DispatchPlan
+    from ..reference import LayerSpec
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name used in reasons, on the command line and in run files: "float32", "float16", "bfloat16" and so on."""
+    return str(dtype).removeprefix("torch.")
+
+
+def check_call(x: torch.Tensor, plan: DispatchPlan, spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise ValueError unless x is [T, H] of the prepared dtype on the prepared device and `plan` is one for it.
+
+    Looks at shapes, dtypes and devices only, so it never waits for a GPU.
+    """
+    if x.ndim != 2 or x.shape[1] != spec.hidden:
+        raise ValueError(f"x: expected shape [tokens, {spec.hidden}], got {list(x.shape)}")
+    if x.dtype != dtype:
+        raise ValueError(f"x: expected {dtype_name(dtype)} as prepared, got {dtype_name(x.dtype)}")
+    if not same_device(x.device, device):
+        raise ValueError(f"x: expected device {device} as prepared, got {x.device}")
+    if not x.is_contiguous():
+        raise ValueError(f"x: expected a contiguous tensor, got strides {list(x.stride())}")
+    if not isinstance(plan.row_token, torch.Tensor) or not same_device(plan.row_token.device, device):
+        where = getattr(plan.row_token, "device", "the host, as NumPy arrays")
+        raise ValueError(f"plan: expected torch tensors on {device}, got {where}")
+    if plan.experts != spec.experts:
+        raise ValueError(f"plan: expected {spec.experts} experts, got {plan.experts}")
+    if (plan.tokens, plan.top_k) != (x.shape[0], spec.top_k):
+        raise ValueError(
+            f"plan: expected {x.shape[0]} tokens with {spec.top_k} experts each, got {plan.tokens} with {plan.top_k}"
+        )
+
+
+def check_prepare(reason: str | None, name: str) -> None:
+    """Raise ValueError with `supports`'s reason, if there is one."""
+    if reason is not None:
+        raise ValueError(f"{name}: {reason}")
+
+
+def same_device(one: torch.device, other: torch.device) -> bool:
+    """Whether two devices are the same one; "cuda" without an index means the current device."""
+
+    def index(device: torch.device) -> int:
+        if device.index is not None:
+            return device.index
+        return torch.cuda.current_device() if device.type == "cuda" else 0
+
+    return one.type == other.type and index(one) == index(other)
+
+
+def swiglu(gate_up: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """silu(gate) * up for gate_up [..., 2·W], gate columns then up columns, which it overwrites; result [..., W].
+
+    Two passes of torch, both rounding to gate_up's dtype; `out` saves the allocation.
+    """
+    width = gate_up.shape[-1] // 2
+    gate = torch.nn.functional.silu(gate_up[..., :width], inplace=True)
+    return torch.mul(gate, gate_up[..., width:], out=out)
+
+
+def useful_flops(counts: NDArray[np.int64], widths: NDArray[np.int64], hidden: int) -> int:
+    """Σ n_e · 6 · H · W_e: what the mathematics needs for rows per expert counts int[E]; a multiply-add is two."""
+    return 6 * hidden * int(np.dot(np.asarray(counts, dtype=np.int64), widths))
+
+
+def check_device(dtype: torch.dtype, device: torch.device) -> str | None:
+    """None, or why no implementation can work with `dtype` on `device` in this process: the start of every supports."""
+    if dtype not in DTYPES:
+        return f"expected {', '.join(map(dtype_name, DTYPES))}, got {dtype_name(dtype)}"
+    if device.type not in ("cpu", "cuda"):
+        return f"expected a cpu or cuda device, got {device}"
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "torch sees no CUDA GPU in this process"
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        return f"there is no {device}: torch sees {torch.cuda.device_count()} GPU(s)"
+    return None

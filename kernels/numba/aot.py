@@ -1,0 +1,251 @@
+"""Compile every kernel ahead of time for Hopper and read from the binary what it will cost, with no GPU at hand.
+
+    python -m mohge.kernels.numba.aot --json -
+
+prints one JSON record for every kernel, configuration and dtype, those of `mohge.dispatch` included. Numba and libNVVM
+(`cuda-toolkit[nvvm]`) make PTX; the ptxas and nvdisasm that Triton ships make machine code of it and read it.
+"""
+
+# Device code is Python in spelling only: its types are Numba's, which ships no stubs.
+# pyright: reportOptionalSubscript=false, reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportReturnType=false, reportOptionalIterable=false
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+CAPABILITY = (9, 0)
+ARCHITECTURE = f"sm_{CAPABILITY[0]}{CAPABILITY[1]}"
+
+_REGISTERS = re.compile(r"Used (\d+) registers")
+_SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores")
+_SHARED = re.compile(r"(\d+) bytes smem")
+_TENSOR_OPCODE = re.compile(r"\b(?:HGMMA|HMMA|QGMMA|IMMA|DMMA)\b")
+_PTX_VERSION = re.compile(r"^\.version (\d+)\.(\d+)$", re.MULTILINE)
+_TOOL_RELEASE = re.compile(r"release (\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class CompiledRecord:
+    """What one kernel's binary says. Counts are None where `error` says why it did not compile.
+
+    registers:           per thread
+    spills:              bytes of stack a thread needs: spilled registers, or arrays that did not fit in registers
+    shared_bytes:        shared memory a block needs
+    tensor_instructions: tensor-core instructions in the machine code
+    """
+
+    name: str
+    configuration: str
+    dtype: str
+    architecture: str = ARCHITECTURE
+    registers: int | None = None
+    spills: int | None = None
+    shared_bytes: int | None = None
+    tensor_instructions: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One kernel, the Numba types of its arguments, and the configuration and dtype its record names."""
+
+    name: str
+    configuration: str
+    dtype: str
+    kernel: Any
+    signature: tuple[Any, ...]
+
+
+def jobs() -> list[Job]:
+    """Everything there is to compile. Raises ValueError in a process that simulates."""
+    from ...dispatch.numba_bridge import ELEMENTS, SIMULATED
+    from ..common import DTYPES
+    from .config import COMPILED
+
+    if SIMULATED:
+        raise ValueError("expected a process that compiles; start it without NUMBA_ENABLE_CUDASIM")
+    result = _dispatch_jobs()
+    for dtype in DTYPES:
+        element = ELEMENTS[dtype]
+        result += _row_jobs(dtype, element)
+        for configuration in COMPILED:
+            result += _gemm_jobs(configuration, dtype, element)
+    return result
+
+
+def _dispatch_jobs() -> list[Job]:
+    from numba.types import float32, int32, int64
+
+    from ...dispatch import numba_backend
+    from ...dispatch import numba_kernels as kernels
+    from .ragged import activation_base_kernel
+
+    i32, i32_2d, i64, f32 = int32[::1], int32[:, ::1], int64[::1], float32[::1]
+    chunk, threads = numba_backend.CHUNK, numba_backend.THREADS
+    table: list[tuple[str, Any, tuple[Any, ...]]] = [
+        ("rank", kernels.rank_kernel(chunk), (i32, i32, i32_2d)),
+        ("scan", kernels.scan_kernel(threads), (i32_2d, i32)),
+        ("offsets", kernels.offsets_kernel, (i32, i32)),
+        ("scatter", kernels.scatter_kernel(chunk), (i32, f32, i32, i32_2d, i32, int64, i32, i32, f32)),
+        ("tile_ends", kernels.tile_ends_kernel, (i32, i32, i32, int64, i32)),
+        ("tiles", kernels.tiles_kernel, (i32, i32, i32, i32, int64, int64, i32, i32, i32, i32)),
+        ("activation_base", activation_base_kernel, (i32, i64, i64)),
+    ]
+    return [Job(name, "dispatch", "int32", kernel, signature) for name, kernel, signature in table]
+
+
+def _row_jobs(dtype: Any, element: Any) -> list[Job]:
+    """Permute, whose words are 8 bytes whatever the dtype, and combine."""
+    from numba.types import float32, int32, int64
+
+    from ...dispatch import numba_kernels as kernels
+
+    words, rows = int64[:, ::1], element.stored[:, ::1]
+    combine = (rows, int32[:, ::1], float32[::1], rows)
+    return [
+        Job("permute", "dispatch", element.name, kernels.permute_kernel, (words, int32[::1], words)),
+        Job("combine", "dispatch", element.name, kernels.combine_kernel(dtype), combine),
+    ]
+
+
+def _gemm_jobs(configuration: Any, dtype: Any, element: Any) -> list[Job]:
+    from numba.types import int32, int64
+
+    from .down import down_kernel
+    from .gate_up import gate_up_kernel
+
+    matrix, flat, i32, i64 = element.stored[:, ::1], element.stored[::1], int32[::1], int64[::1]
+    weights = (i32, matrix, i64, i64)  # expert offsets, weights, width offsets, activation base
+    tiles = (i32, i32, i32, i32)
+    fc1 = gate_up_kernel(configuration.fc1, dtype)
+    fc2 = down_kernel(configuration.fc2, dtype)
+    return [
+        Job("gate_up", configuration.name, element.name, fc1, (matrix, i32, *weights, *tiles, flat)),
+        Job("down", configuration.name, element.name, fc2, (flat, *weights, *tiles, matrix)),
+    ]
+
+
+def ptx(job: Job) -> str:
+    """The PTX of one job. Numba asks the current device what it can do only when a kernel calls device functions."""
+    from numba import cuda
+
+    device = SimpleNamespace(compute_capability=CAPABILITY)
+    bounds = job.kernel.targetoptions.get("launch_bounds")
+    with mock.patch("numba.cuda.dispatcher.get_current_device", return_value=device):
+        code, _ = cuda.compile(
+            job.kernel.py_func,
+            job.signature,
+            device=False,
+            abi="numba",
+            cc=CAPABILITY,
+            output="ptx",
+            launch_bounds=bounds,
+        )
+    return code
+
+
+def compile_here(work: Sequence[Job]) -> list[CompiledRecord]:
+    """Compile in this process, one after the other; a kernel that fails becomes a record with its error."""
+    return [_compile(job) for job in work]
+
+
+def _compile(job: Job) -> CompiledRecord:
+    named = {"name": job.name, "configuration": job.configuration, "dtype": job.dtype}
+    try:
+        return CompiledRecord(**named, **_assemble(ptx(job)))
+    except Exception as error:  # compilers raise anything; the record carries it and the next kernel still compiles
+        detail = getattr(error, "stderr", None) or str(error)
+        return CompiledRecord(**named, error=f"{type(error).__name__}: {detail.strip().splitlines()[0]}")
+
+
+def _assemble(code: str) -> dict[str, int]:
+    """Registers, stack, shared memory and tensor-core instructions of a kernel's PTX."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, binary = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
+        source.write_text(_readable_by(_tool_release(), code), encoding="utf-8")
+        usage = _tool("ptxas", f"-arch={ARCHITECTURE}", "-v", str(source), "-o", str(binary))
+        machine_code = _tool("nvdisasm", "-c", str(binary))
+    registers, spills, shared = _REGISTERS.search(usage), _SPILLS.search(usage), _SHARED.search(usage)
+    if registers is None or spills is None:
+        raise RuntimeError("ptxas named no registers")
+    return {
+        "registers": int(registers[1]),
+        "spills": int(spills[1]),
+        "shared_bytes": int(shared[1]) if shared else 0,
+        "tensor_instructions": len(_TENSOR_OPCODE.findall(machine_code)),
+    }
+
+
+def _readable_by(release: tuple[int, int], code: str) -> str:
+    """The PTX, declared as the newest version that ptxas of CUDA `release` reads.
+
+    libNVVM 13.0 declares PTX 9.0 and Triton 3.7 ships ptxas 12.8, which reads up to 8.7. For sm_90 the versions between
+    change nothing but the number; if one ever does, ptxas says so and the record carries it.
+    """
+    major, minor = release
+    newest = (9, minor) if major >= 13 else (8, minor - 1 if minor >= 6 else minor)
+    found = _PTX_VERSION.search(code)
+    if found is None or (int(found[1]), int(found[2])) <= newest:
+        return code
+    return _PTX_VERSION.sub(f".version {newest[0]}.{newest[1]}", code, count=1)
+
+
+def _tool_release() -> tuple[int, int]:
+    found = _TOOL_RELEASE.search(_tool("ptxas", "--version"))
+    if found is None:
+        raise RuntimeError("ptxas named no release")
+    return int(found[1]), int(found[2])
+
+
+def _tool(name: str, *arguments: str) -> str:
+    """What one of the CUDA tools Triton ships prints."""
+    triton = importlib.util.find_spec("triton")
+    if triton is None or triton.origin is None:
+        raise RuntimeError(f"{name}: expected Triton to be installed, which ships it")
+    path = Path(triton.origin).parent / "backends" / "nvidia" / "bin" / name
+    done = subprocess.run([str(path), *arguments], check=True, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 1 when a kernel did not compile, or 2 for a process that cannot compile."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mohge.kernels.numba.aot", description="Compile every Numba kernel for Hopper."
+    )
+    parser.add_argument("--json", default="-", metavar="FILE", help="where the records go; - is standard output")
+    parser.add_argument("--only", default="", metavar="NAMES", help="kernels to compile, such as rank,gate_up")
+    parser.add_argument("--dtype", default="", help="leave out kernels of other dtypes, such as bfloat16")
+    parser.add_argument("--ptx", metavar="FOLDER", help="also write the PTX of every kernel there")
+    options = parser.parse_args(arguments)
+    names = set(filter(None, options.only.split(",")))
+    try:
+        work = [job for job in jobs() if not names or job.name in names]
+        work = [job for job in work if options.dtype in ("", job.dtype)]
+    except (ImportError, ValueError) as error:
+        parser.error(str(error))
+    for job in work if options.ptx else ():
+        Path(options.ptx, f"{job.name}-{job.configuration}-{job.dtype}.ptx").write_text(ptx(job), encoding="utf-8")
+    records = compile_here(work)
+    text = json.dumps([asdict(record) for record in records], indent=1)
+    if options.json == "-":
+        sys.stdout.write(text + "\n")
+    else:
+        Path(options.json).write_text(text + "\n", encoding="utf-8")
+    return 1 if any(record.error for record in records) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

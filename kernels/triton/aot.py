@@ -1,0 +1,269 @@
+"""Compile every configuration ahead of time and read from the binary what it will cost, with no GPU at hand.
+
+    python -m mohge.kernels.triton.aot --json -
+
+writes one JSON record for every kernel, configuration and dtype, those of `mohge.dispatch` included. Argument types and
+divisibility hints are those of a launch with H and all widths multiples of 16, the fast path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...dispatch.aot import AotKernel, compile_ahead
+from .config import Tile, configurations
+
+CAPABILITY = 90
+DTYPES = {"bfloat16": "*bf16", "float16": "*fp16", "float32": "*fp32"}
+_TENSOR_OPCODE = re.compile(r"\b(HGMMA|HMMA|QGMMA|IMMA|DMMA)\b")
+_RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)")
+
+
+@dataclass(frozen=True)
+class CompiledRecord:
+    """What one kernel's binary says. The counts are None where `error` says why there is none.
+
+    configuration:          its tiles, a name of `config.py`; "dispatch" for kernels that have one way only
+    registers:              per thread
+    spills:                 bytes of stack a thread needs; no kernel has local arrays, so these are spilled registers
+    shared_bytes:           shared memory a block needs
+    tensor_instructions:    tensor-core instructions in the machine code
+    warpgroup_instructions: those of them that are Hopper's warpgroup ones (HGMMA)
+    """
+
+    name: str
+    configuration: str
+    dtype: str
+    architecture: str = f"sm_{CAPABILITY}"
+    registers: int | None = None
+    spills: int | None = None
+    shared_bytes: int | None = None
+    tensor_instructions: int | None = None
+    warpgroup_instructions: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One kernel to compile, and its record without the counts."""
+
+    kernel: AotKernel
+    record: CompiledRecord
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to compile: dtypes, and kernels by name; every kernel where none is named."""
+
+    dtypes: tuple[str, ...] = tuple(DTYPES)
+    kernels: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """The same as options of this module's command."""
+        dtypes = [argument for dtype in self.dtypes for argument in ("--dtype", dtype)]
+        return dtypes + [argument for kernel in self.kernels for argument in ("--kernel", kernel)]
+
+
+def jobs(selection: Selection = Selection()) -> list[Job]:
+    """Everything selected: both GEMMs in every configuration, then the kernels that have one way only.
+
+    Imports Triton. Raises ValueError for an unknown dtype or kernel.
+    """
+    for dtype in selection.dtypes:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+    everything = _jobs(selection.dtypes)
+    known = sorted({job.record.name for job in everything})
+    for name in selection.kernels:
+        if name not in known:
+            raise ValueError(f"kernel: expected one of {', '.join(known)}, got {name!r}")
+    return [job for job in everything if not selection.kernels or job.record.name in selection.kernels]
+
+
+def _jobs(dtypes: Sequence[str]) -> list[Job]:
+    from ...dispatch.triton_backend import aot_kernels
+
+    result = []
+    for dtype in dtypes:
+        for configuration in configurations(dtype):
+            gemms = (_gate_up(configuration.fc1, dtype), _down(configuration.fc2, dtype))
+            result += [Job(kernel, CompiledRecord(kernel.name, configuration.name, dtype)) for kernel in gemms]
+    for kernel in (_activation_base(), *aot_kernels()):
+        dtype = _dtype(kernel)
+        if dtype == "int32" or dtype in dtypes:
+            result.append(Job(kernel, CompiledRecord(kernel.name, "dispatch", dtype)))
+    return result
+
+
+def _dtype(kernel: AotKernel) -> str:
+    """The dtype of the rows a kernel moves, "int32" for one that only makes indices (float32 weights beside them)."""
+    moved = [kernel.signature[name] for name in ("x_ptr", "rows_ptr") if name in kernel.signature]
+    return next((name for name, pointer in DTYPES.items() if pointer in moved), "int32")
+
+
+def _gate_up(tile: Tile, dtype: str) -> AotKernel:
+    from .gate_up import gate_up_kernel
+
+    pointers: dict[str, str] = dict.fromkeys(("x_ptr", "gate_up_ptr", "activation_ptr"), DTYPES[dtype])
+    return _gemm("gate_up", gate_up_kernel, tile, {**pointers, "row_token_ptr": "*i32"}, {"EVEN_K": True})
+
+
+def _down(tile: Tile, dtype: str) -> AotKernel:
+    from .down import down_kernel
+
+    pointers: dict[str, str] = dict.fromkeys(("activation_ptr", "down_t_ptr", "rows_ptr"), DTYPES[dtype])
+    return _gemm("down", down_kernel, tile, pointers, {"EVEN_K": True, "EVEN_N": True})
+
+
+def _gemm(name: str, function: Any, tile: Tile, pointers: dict[str, str], even: dict[str, bool]) -> AotKernel:
+    """Add what both GEMMs share: the offsets, the work list, the block sizes."""
+    offsets = {"expert_offsets_ptr": "*i32", "width_offsets_ptr": "*i64", "activation_base_ptr": "*i64"}
+    work_list = dict.fromkeys(("tile_expert_ptr", "tile_row_ptr", "tile_column_ptr", "tile_count_ptr"), "*i32")
+    signature = {**pointers, **offsets, **work_list, "hidden": "i32"}
+    blocks = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k}
+    return AotKernel(
+        name=name,
+        function=function,
+        signature=signature,
+        constexprs={**blocks, **even, "ALIGNED": True, "PRECISION": "ieee"},
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
+        divisible=tuple(argument for argument, kind in signature.items() if kind != "*i32"),
+    )
+
+
+def _activation_base() -> AotKernel:
+    from .ragged import activation_base_kernel
+
+    pointers = {"expert_offsets_ptr": "*i32", "width_offsets_ptr": "*i64", "activation_base_ptr": "*i64"}
+    signature = {**pointers, "experts": "i32"}
+    return AotKernel("activation_base", activation_base_kernel, signature, {"BLOCK_E": 64}, divisible=tuple(pointers))
+
+
+def compile_all(
+    selection: Selection = Selection(),
+    workers: int = 2,
+    timeout: float = 600.0,
+) -> list[CompiledRecord]:
+    """Compile what is selected in `workers` processes of their own, in the order of `jobs`.
+
+    Works in any process, one where Triton is interpreting included. A kernel that does not compile, and one whose
+    process crashed or took more than `timeout` seconds, is a record with its error. Raises ValueError for an unknown
+    dtype or kernel, and for fewer than one worker.
+    """
+    if workers < 1:
+        raise ValueError(f"workers: expected at least 1, got {workers}")
+    todo = jobs(selection)
+    with ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(lambda part: _worker(selection, part, workers, timeout), range(workers)))
+    done: dict[int, CompiledRecord] = {}
+    for records, _ in parts:
+        done.update(records)
+    return [done.get(index) or replace(job.record, error=parts[index % workers][1]) for index, job in enumerate(todo)]
+
+
+def _worker(selection: Selection, part: int, workers: int, timeout: float) -> tuple[dict[int, CompiledRecord], str]:
+    """One process that compiles jobs part, part + workers, ...: its records by index, and how it ended."""
+    module = f"{__package__}.aot"  # __name__ is "__main__" where this file is the command
+    command = [sys.executable, "-m", module, "--part", f"{part}/{workers}", *selection.arguments()]
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    try:
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+        output, how = ended.stdout, f"the compiling process ended with {ended.returncode}: {_last_line(ended.stderr)}"
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
+        how = f"not compiled within {timeout:g} s"
+    lines = [json.loads(line) for line in output.splitlines() if line.endswith("}")]
+    return {line.pop("index"): CompiledRecord(**line) for line in lines}, how
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[-1]
+
+
+def compile_job(job: Job) -> CompiledRecord:
+    """Compile in this process; a kernel that fails becomes a record with its error."""
+    try:
+        compiled = compile_ahead(job.kernel, CAPABILITY)
+        return inspect_binary(compiled.asm["cubin"], replace(job.record, shared_bytes=int(compiled.metadata.shared)))
+    except Exception as error:  # compilers raise anything; the record carries it and the next kernel still compiles
+        return replace(job.record, error=f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def inspect_binary(cubin: bytes, record: CompiledRecord) -> CompiledRecord:
+    """`record` with registers, stack and tensor-core instructions of a binary, read with the tools Triton ships."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        usage = _tool("cuobjdump", "--dump-resource-usage", str(path))
+        code = _tool("nvdisasm", "-c", str(path))
+    found = _RESOURCES.search(usage)
+    if found is None:
+        raise RuntimeError("cuobjdump named no registers")
+    registers, stack, local = (int(number) for number in found.groups())
+    opcodes = _TENSOR_OPCODE.findall(code)
+    return replace(
+        record,
+        registers=registers,
+        spills=stack + local,
+        tensor_instructions=len(opcodes),
+        warpgroup_instructions=opcodes.count("HGMMA"),
+    )
+
+
+def _tool(name: str, *arguments: str) -> str:
+    import triton
+
+    path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
+    return subprocess.run([str(path), *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; 0 when everything compiled, 1 when something did not, 2 for a process that cannot compile."""
+    parser = argparse.ArgumentParser(prog="python -m mohge.kernels.triton.aot", description="Compile for sm_90.")
+    parser.add_argument("--json", metavar="FILE", default="-", help="where the records go; - is standard output")
+    parser.add_argument("--dtype", action="append", choices=list(DTYPES), help="may be repeated; all by default")
+    parser.add_argument("--kernel", action="append", metavar="NAME", help="may be repeated; all by default")
+    parser.add_argument("--workers", type=int, default=2, help="processes to compile in, 2 by default")
+    parser.add_argument("--part", metavar="I/N", help="compile jobs I, I + N, ... in this process, one JSON line each")
+    options = parser.parse_args(arguments)
+    selection = Selection(tuple(options.dtype or DTYPES), tuple(options.kernel or ()))
+    if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
+        print("TRITON_INTERPRET is set, so Triton would interpret and not compile; unset it", file=sys.stderr)
+        return 2
+    try:
+        if options.part:
+            return _compile_part(selection, options.part)
+        records = compile_all(selection, options.workers)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    text = json.dumps([asdict(record) for record in records], indent=1)
+    if options.json == "-":
+        print(text)
+    else:
+        Path(options.json).write_text(text + "\n", encoding="utf-8")
+    return int(any(record.error for record in records))
+
+
+def _compile_part(selection: Selection, part: str) -> int:
+    """Compile jobs I, I + N, ... for part "I/N"; each line is written when done, so that a crash keeps them."""
+    first, step = (int(number) for number in part.split("/"))
+    for index, job in list(enumerate(jobs(selection)))[first::step]:
+        print(json.dumps({"index": index, **asdict(compile_job(job))}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

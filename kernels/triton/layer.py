@@ -1,0 +1,239 @@
+"""The layer: work lists, fc1, fc2, combine. Six launches, none sized by anything only the device knows.
+
+Its floor for `mohge-3b`, 16384 tokens of uniform routing (R = 98304 rows, 1536 an expert), bfloat16, one H200 with a
+matrix rate of 790 TFLOP/s and a copy rate of 4.3 TB/s, both measured:
+
+            FLOPs      bytes to and from memory                                       by FLOPs   by bytes
+    fc1     0.3350 T   x 34 MB + gate, up 218 MB + activation 164 MB     = 415 MB     0.424 ms   0.097 ms
+    fc2     0.1675 T   activation 164 MB + down 109 MB + rows 201 MB     = 474 MB     0.212 ms   0.110 ms
+    combine            rows 201 MB + y 34 MB                             = 235 MB                0.055 ms
+    layer   0.5025 T                                                                  0.691 ms, 728 TFLOP/s
+
+Both GEMMs are bound by the tensor cores, by four and two times. Widths of `mohge-3b` are multiples of fc1's 128 columns
+and H of fc2's 256, so only the last row block of an expert is padded: half a block of 128 in 1536 rows, 4 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+from numpy.typing import NDArray
+
+from ...dispatch import DispatchPlan, TileSchedule, load_backend
+from ...reference import ExpertWeights, LayerSpec
+from ..common import check_call, dtype_name
+from ..packing import PackedWeights, pack
+from .config import Configuration, Tile, choose, configurations, tile_flops
+from .down import down_kernel
+from .gate_up import gate_up_kernel
+from .ragged import activation_base_kernel
+
+# The interpreter runs programs one after the other; a few of them are enough to walk the list with a stride.
+_INTERPRETED_PROCESSORS = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is derived from one dispatch plan: both work lists, and int64[E], where each expert's activation starts."""
+
+    configuration: Configuration
+    fc1: TileSchedule
+    fc2: TileSchedule
+    activation_base: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Column blocks of every expert for one GEMM and tile: int32[E] on the device, and the most of them."""
+
+    blocks: torch.Tensor
+    most: int
+
+
+@dataclass(frozen=True)
+class TritonLayer:
+    """An expert FFN with packed weights, ready to be called; see `Layer`."""
+
+    spec: LayerSpec
+    weights: PackedWeights
+    device: torch.device
+    dtype: torch.dtype
+    fixed: Configuration | None
+    columns: Mapping[str, tuple[Columns, Columns]]  # by configuration name, for fc1 and fc2
+    processors: int
+
+    @classmethod
+    def prepare(
+        cls,
+        spec: LayerSpec,
+        weights: ExpertWeights,
+        device: torch.device,
+        dtype: torch.dtype,
+        fixed: Configuration | None,
+    ) -> TritonLayer:
+        """Pack the weights and count column blocks for every configuration a call may get."""
+        candidates = (fixed,) if fixed else configurations(dtype_name(dtype))
+        hidden = np.full(spec.experts, spec.hidden)
+        processors = _INTERPRETED_PROCESSORS
+        if device.type == "cuda":
+            processors = torch.cuda.get_device_properties(device).multi_processor_count
+        return cls(
+            spec=spec,
+            weights=pack(spec, weights, device, dtype),
+            device=device,
+            dtype=dtype,
+            fixed=fixed,
+            columns={
+                candidate.name: (
+                    _columns(spec.expert_widths, candidate.fc1, device),
+                    _columns(hidden, candidate.fc2, device),
+                )
+                for candidate in candidates
+            },
+            processors=processors,
+        )
+
+    def __call__(self, x: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
+        """See `Layer.__call__`: x [T, H] to y [T, H]; no host synchronisation, and a CUDA graph can capture it."""
+        check_call(x, plan, self.spec, self.device, self.dtype)
+        if plan.rows == 0:
+            return torch.empty_like(x)
+        work = self.plan(plan)
+        activation, rows = self._buffers(plan)
+        self.gate_up(x, plan, work, activation)
+        self.down(plan, work, activation, rows)
+        return self.combine(rows, plan)
+
+    def phases(self, x: torch.Tensor, plan: DispatchPlan) -> Mapping[str, Callable[[], Any]]:
+        """See `Layer.phases`. Run once here, so that each can be repeated or captured by itself in any order.
+
+        "plan" makes its work lists anew each time; the GEMMs read equal ones made here.
+        """
+        check_call(x, plan, self.spec, self.device, self.dtype)
+        work = self.plan(plan)
+        activation, rows = self._buffers(plan)
+        self.gate_up(x, plan, work, activation)
+        self.down(plan, work, activation, rows)
+        return {
+            "plan": lambda: self.plan(plan),
+            "gemm1": lambda: self.gate_up(x, plan, work, activation),
+            "gemm2": lambda: self.down(plan, work, activation, rows),
+            "combine": lambda: self.combine(rows, plan),
+        }
+
+    def executed_flops(self, counts: NDArray[np.int64]) -> int:
+        """See `Layer.executed_flops`: every tile at its full size."""
+        per_expert = [int(count) for count in counts]
+        tiles = self._configuration(sum(per_expert))
+        widths = [int(width) for width in self.spec.expert_widths]
+        hidden = [self.spec.hidden] * self.spec.experts
+        fc1 = tile_flops(per_expert, hidden, widths, tiles.fc1, outputs=2)
+        return fc1 + tile_flops(per_expert, widths, hidden, tiles.fc2, outputs=1)
+
+    def plan(self, plan: DispatchPlan) -> Work:
+        """The work lists of both GEMMs and the bases of the ragged activation, made on the device."""
+        configuration = self._configuration(plan.rows)
+        fc1_columns, fc2_columns = self.columns[configuration.name]
+        base = torch.empty(self.spec.experts, dtype=torch.int64, device=self.device)
+        with _on(self.device):
+            activation_base_kernel[(1,)](
+                plan.expert_offsets,
+                self.weights.offsets_int64,
+                base,
+                self.spec.experts,
+                BLOCK_E=min(1024, triton.next_power_of_2(self.spec.experts)),
+            )
+        return Work(
+            configuration=configuration,
+            fc1=self._schedule(plan, configuration.fc1, fc1_columns),
+            fc2=self._schedule(plan, configuration.fc2, fc2_columns),
+            activation_base=base,
+        )
+
+    def gate_up(self, x: torch.Tensor, plan: DispatchPlan, work: Work, activation: torch.Tensor) -> None:
+        """fc1: fill the ragged `activation` (flat, at least sum n_e W_e elements)."""
+        tile, schedule, hidden = work.configuration.fc1, work.fc1, self.spec.hidden
+        with _on(self.device):
+            gate_up_kernel[self._grid(tile, schedule)](
+                x,
+                plan.row_token,
+                plan.expert_offsets,
+                self.weights.gate_up,
+                self.weights.offsets_int64,
+                work.activation_base,
+                activation,
+                schedule.expert,
+                schedule.row,
+                schedule.column,
+                schedule.count,
+                hidden,
+                **self._constants(tile, EVEN_K=hidden % tile.block_k == 0),
+            )
+
+    def down(self, plan: DispatchPlan, work: Work, activation: torch.Tensor, rows: torch.Tensor) -> None:
+        """fc2: fill `rows` [R, H] in plan order."""
+        tile, schedule, hidden = work.configuration.fc2, work.fc2, self.spec.hidden
+        with _on(self.device):
+            down_kernel[self._grid(tile, schedule)](
+                activation,
+                work.activation_base,
+                plan.expert_offsets,
+                self.weights.down_t,
+                self.weights.offsets_int64,
+                rows,
+                schedule.expert,
+                schedule.row,
+                schedule.column,
+                schedule.count,
+                hidden,
+                **self._constants(tile, EVEN_N=hidden % tile.block_n == 0, EVEN_K=self._widths_divide(tile.block_k)),
+            )
+
+    def combine(self, rows: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
+        """Sum rows [R, H] to y [T, H], each row with its combine weight."""
+        return load_backend("triton").combine(rows, plan)
+
+    def _configuration(self, rows: int) -> Configuration:
+        return self.fixed or choose(rows, self.spec.experts, dtype_name(self.dtype))
+
+    def _buffers(self, plan: DispatchPlan) -> tuple[torch.Tensor, torch.Tensor]:
+        """The ragged activation, sized by the widest expert because the counts are not known here, and rows [R, H]."""
+        activation = torch.empty(plan.rows * max(self.spec.widths), dtype=self.dtype, device=self.device)
+        return activation, torch.empty((plan.rows, self.spec.hidden), dtype=self.dtype, device=self.device)
+
+    def _schedule(self, plan: DispatchPlan, tile: Tile, columns: Columns) -> TileSchedule:
+        backend = load_backend("triton")
+        return backend.make_schedule(plan, tile.block_m, columns.blocks, self.weights.order, columns.most, tile.band)
+
+    def _grid(self, tile: Tile, schedule: TileSchedule) -> tuple[int]:
+        return (min(self.processors * tile.blocks_per_sm, schedule.bound),)
+
+    def _widths_divide(self, block: int) -> bool:
+        return all(width % block == 0 for width in self.spec.widths)
+
+    def _constants(self, tile: Tile, **even: bool) -> dict[str, Any]:
+        return {
+            **even,
+            "BLOCK_M": tile.block_m,
+            "BLOCK_N": tile.block_n,
+            "BLOCK_K": tile.block_k,
+            "ALIGNED": self._widths_divide(16),
+            "PRECISION": "ieee",
+            "num_warps": tile.num_warps,
+            "num_stages": tile.num_stages,
+        }
+
+
+def _columns(widths: NDArray[np.int64], tile: Tile, device: torch.device) -> Columns:
+    blocks = -(-widths // tile.block_n)
+    return Columns(torch.from_numpy(blocks.astype(np.int32)).to(device), int(blocks.max()))
+
+
+def _on(device: torch.device) -> torch.cuda.device:
+    """Triton launches on the current device; on the CPU this changes nothing."""
+    return torch.cuda.device(device if device.type == "cuda" else -1)

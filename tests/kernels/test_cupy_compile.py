@@ -1,0 +1,42 @@
+"""Every shipped kernel compiled for Hopper without a GPU: no spills, within the chip's limits, on tensor cores."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mohge.dispatch.cuda.compiler import cannot_compile, compile_cubin
+from mohge.dispatch.cuda.resources import find_cuobjdump, inspect_cubin
+from mohge.kernels.cupy.config import MMA_CONFIGS, MOST_SHARED_BYTES, TILE_CONFIGS, Config
+from mohge.kernels.cupy.launch import FOLDER, defines
+
+REGISTERS = 65536  # of one multiprocessor; so are the next two
+SHARED_BYTES = 228 * 1024
+RESERVED_SHARED_BYTES = 1024  # of every block
+
+DTYPES = {"tile": (torch.float32, torch.float16, torch.bfloat16), "mma": (torch.float16, torch.bfloat16)}
+CASES = [
+    pytest.param(version, config, dtype, id=f"{version}-{name.replace(' ', '-')}-{dtype}".replace("torch.", ""))
+    for version, configs in (("tile", TILE_CONFIGS), ("mma", MMA_CONFIGS))
+    for name, config in configs.items()
+    for dtype in DTYPES[version]
+]
+
+pytestmark = pytest.mark.skipif(
+    cannot_compile() is not None or find_cuobjdump() is None, reason="needs the CUDA compiler's wheels and cuobjdump"
+)
+
+
+@pytest.mark.parametrize(("version", "config", "dtype"), CASES)
+def test_compiles_for_hopper(version: str, config: Config, dtype: torch.dtype) -> None:
+    cubin = compile_cubin(FOLDER / f"{version}.cu", defines(config, dtype), "sm_90a")
+    kernels = inspect_cubin(cubin)
+    assert set(kernels) == {f"{version}_fc1", f"{version}_fc2"}
+    for kernel in kernels.values():
+        assert kernel.local_bytes == 0, kernel
+        assert kernel.spill_accesses == 0, kernel
+        assert kernel.registers * config.threads * config.blocks_per_sm <= REGISTERS, kernel
+        assert kernel.shared_bytes == RESERVED_SHARED_BYTES, kernel
+        assert (kernel.hmma > 0) == (version == "mma"), kernel
+    assert config.shared_bytes <= MOST_SHARED_BYTES
+    assert config.blocks_per_sm * (config.shared_bytes + RESERVED_SHARED_BYTES) <= SHARED_BYTES

@@ -1,0 +1,137 @@
+"""The CUDA C++ kernels on a GPU: larger shapes, captured in a graph, and against their execution on the host."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mohge.dispatch import DispatchPlan, make_plan
+from mohge.kernels.cupy.config import MMA_CONFIGS, TILE_CONFIGS, Config
+from mohge.kernels.cupy.launch import CupyImplementation
+from mohge.reference import ExpertWeights, LayerSpec, Routing, expert_ffn
+
+pytestmark = pytest.mark.gpu
+
+LIMIT = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}  # relative Frobenius error
+VERSIONS = [
+    (version, dtype) for version in ("tile", "mma") for dtype in LIMIT if (version, dtype) != ("mma", torch.float32)
+]
+SHIPPED = [("tile", config) for config in TILE_CONFIGS.values()] + [("mma", config) for config in MMA_CONFIGS.values()]
+MEDIUM = LayerSpec("medium", 264, (72, 200, 96, 333), 4, 5, 3)
+
+
+def draw_routing(spec: LayerSpec, tokens: int, seed: int, most: int | None = None) -> Routing:
+    """Random distinct experts per token, out of the first `most`."""
+    generator = np.random.default_rng(seed)
+    ids = np.argsort(generator.random((tokens, most or spec.experts)), axis=1)[:, : spec.top_k]
+    return Routing(ids, generator.random(ids.shape).astype(np.float32))
+
+
+def on(device: str, routing: Routing) -> Routing:
+    return Routing(torch.from_numpy(routing.expert_ids).to(device), torch.from_numpy(routing.weights).to(device))
+
+
+def draw_x(spec: LayerSpec, tokens: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
+    return torch.randn(tokens, spec.hidden, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def error(y: torch.Tensor, x: torch.Tensor, weights: ExpertWeights, routing: Routing, spec: LayerSpec) -> float:
+    def rounded(matrix: Any) -> np.ndarray:
+        return torch.as_tensor(matrix).to(x.dtype).double().numpy()
+
+    gate, up, down = ([rounded(matrix) for matrix in getattr(weights, name)] for name in ("gate", "up", "down"))
+    expected = expert_ffn(x.double().numpy(), ExpertWeights(gate, up, down), routing, spec)
+    difference = np.linalg.norm(y.double().cpu().numpy() - expected) / max(np.linalg.norm(expected), 1e-30)
+    return float(np.nan_to_num(difference, nan=np.inf))
+
+
+@pytest.mark.parametrize(("version", "dtype"), VERSIONS)
+@pytest.mark.parametrize(("tokens", "most"), [(0, None), (1, None), (7, None), (300, 5), (1999, None)])
+def test_matches_the_reference(version: str, dtype: torch.dtype, tokens: int, most: int | None) -> None:
+    weights = ExpertWeights.random(MEDIUM)
+    routing = draw_routing(MEDIUM, tokens, seed=tokens, most=most)
+    x = draw_x(MEDIUM, tokens, dtype)
+    layer = CupyImplementation(version).prepare(MEDIUM, weights, "cuda", dtype)
+    y = layer(x.cuda(), make_plan(on("cuda", routing), MEDIUM))
+    assert error(y, x, weights, routing, MEDIUM) < LIMIT[dtype]
+
+
+@pytest.mark.parametrize(("version", "dtype"), [("mma", torch.bfloat16), ("tile", torch.float32)])
+def test_matches_the_reference_on_the_released_layer(version: str, dtype: torch.dtype) -> None:
+    spec = LayerSpec.preset("mohge-3b")
+    weights = ExpertWeights.random(spec)
+    routing = draw_routing(spec, 1000, seed=3)
+    x = draw_x(spec, 1000, dtype)
+    y = CupyImplementation(version).prepare(spec, weights, "cuda", dtype)(
+        x.cuda(), make_plan(on("cuda", routing), spec)
+    )
+    assert error(y, x, weights, routing, spec) < LIMIT[dtype]
+
+
+@pytest.mark.parametrize(("version", "dtype"), VERSIONS)
+def test_odd_widths(version: str, dtype: torch.dtype) -> None:
+    spec = LayerSpec("odd", 40 if version == "mma" else 37, (1, 13, 47), 2, 2, 2)
+    weights = ExpertWeights.random(spec)
+    routing = draw_routing(spec, 101, seed=4)
+    x = draw_x(spec, 101, dtype)
+    y = CupyImplementation(version).prepare(spec, weights, "cuda", dtype)(
+        x.cuda(), make_plan(on("cuda", routing), spec)
+    )
+    assert error(y, x, weights, routing, spec) < LIMIT[dtype]
+
+
+@pytest.mark.parametrize(("version", "dtype"), VERSIONS)
+def test_captured_graph_follows_a_changed_routing(version: str, dtype: torch.dtype) -> None:
+    tokens = 500
+    weights = ExpertWeights.random(MEDIUM)
+    layer = CupyImplementation(version).prepare(MEDIUM, weights, "cuda", dtype)
+    x = draw_x(MEDIUM, tokens, dtype).cuda()
+    plan = make_plan(on("cuda", draw_routing(MEDIUM, tokens, seed=5)), MEDIUM)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        layer(x, plan)  # compiles and loads, which a capture may not
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = layer(x, plan)
+    for seed, most in ((6, None), (7, 5)):
+        routing = draw_routing(MEDIUM, tokens, seed, most)
+        copy_plan(make_plan(on("cuda", routing), MEDIUM), plan)
+        fresh = draw_x(MEDIUM, tokens, dtype, seed)
+        x.copy_(fresh)
+        y.fill_(float("nan"))
+        graph.replay()
+        assert error(y, fresh, weights, routing, MEDIUM) < LIMIT[dtype]
+
+
+def copy_plan(source: DispatchPlan, target: DispatchPlan) -> None:
+    for field in fields(DispatchPlan):
+        getattr(target, field.name).copy_(getattr(source, field.name))
+
+
+@pytest.mark.parametrize(("version", "config"), SHIPPED)
+def test_gpu_and_host_execution_agree(version: str, config: Config, host_engine: Any) -> None:
+    """Same sources, same inputs: only the order of additions inside one mma, and fused multiply-adds, may differ."""
+    spec = LayerSpec("twin", 136, (72, 160, 21), 2, 2, 2)
+    weights = ExpertWeights.random(spec)
+    routing = draw_routing(spec, 41, seed=8)
+    x = draw_x(spec, 41, torch.float16)
+    host = CupyImplementation(version, host_engine, config).prepare(spec, weights, "cpu", torch.float16)
+    gpu = CupyImplementation(version, None, config).prepare(spec, weights, "cuda", torch.float16)
+    expected = host(x, make_plan(on("cpu", routing), spec))
+    y = gpu(x.cuda(), make_plan(on("cuda", routing), spec))
+    torch.testing.assert_close(y.cpu(), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_repeated_calls_are_bit_identical() -> None:
+    layer = CupyImplementation().prepare(MEDIUM, ExpertWeights.random(MEDIUM), "cuda", torch.bfloat16)
+    x = draw_x(MEDIUM, 700, torch.bfloat16).cuda()
+    plan = make_plan(on("cuda", draw_routing(MEDIUM, 700, seed=9)), MEDIUM)
+    first = layer(x, plan)
+    for _ in range(5):
+        assert torch.equal(layer(x, plan), first)

@@ -1,0 +1,115 @@
+"""What the binaries of the Triton GEMMs say, compiled for sm_90 with no GPU."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from mohge.kernels.triton.aot import (
+    AotKernel,
+    CompiledRecord,
+    Job,
+    Selection,
+    compile_all,
+    compile_job,
+    inspect_binary,
+    jobs,
+    main,
+)
+from mohge.kernels.triton.config import SHARED_BYTES, Configuration, Tile, configurations
+
+GEMMS = Selection(dtypes=("bfloat16", "float32"), kernels=("gate_up", "down"))
+TILES = [(dtype, tiles) for dtype in GEMMS.dtypes for tiles in configurations(dtype)]
+# Hopper, per SM: shared memory in bytes, of which the driver keeps some for each block; registers, given out by eights.
+SHARED_PER_SM, SHARED_RESERVED, REGISTERS_PER_SM = 228 * 1024, 1024, 65536
+
+
+@pytest.fixture(scope="session")
+def compiled() -> dict[tuple[str, str, str], CompiledRecord]:
+    """Every configuration of both GEMMs; float16 differs from bfloat16 in the type of its instructions only."""
+    return {(record.name, record.configuration, record.dtype): record for record in compile_all(GEMMS)}
+
+
+def both(tiles: Configuration) -> tuple[tuple[str, Tile], tuple[str, Tile]]:
+    return ("gate_up", tiles.fc1), ("down", tiles.fc2)
+
+
+@pytest.mark.parametrize(("dtype", "tiles"), TILES, ids=lambda value: getattr(value, "name", value))
+def test_binary_fits_the_processor(compiled: dict, dtype: str, tiles: Configuration) -> None:
+    for name, tile in both(tiles):
+        record = compiled[name, tiles.name, dtype]
+        assert record.error is None
+        assert record.architecture == "sm_90"
+        assert record.spills == 0
+        assert 0 < record.shared_bytes <= SHARED_BYTES
+        registers = -(-record.registers // 8) * 8 * 32 * tile.num_warps
+        assert tile.blocks_per_sm * registers <= REGISTERS_PER_SM
+        assert tile.blocks_per_sm * (record.shared_bytes + SHARED_RESERVED) <= SHARED_PER_SM
+
+
+@pytest.mark.parametrize(("dtype", "tiles"), TILES, ids=lambda value: getattr(value, "name", value))
+def test_binary_uses_tensor_cores_in_half_precision_only(compiled: dict, dtype: str, tiles: Configuration) -> None:
+    for name, tile in both(tiles):
+        record = compiled[name, tiles.name, dtype]
+        # Hopper's warpgroup instructions take 64 rows and four warps.
+        warpgroup = dtype != "float32" and tile.block_m >= 64 and tile.num_warps >= 4
+        assert (record.tensor_instructions > 0) == (dtype != "float32")
+        assert (record.warpgroup_instructions > 0) == warpgroup
+
+
+def test_everything_is_listed_once_and_dispatch_is_there_too() -> None:
+    records = [job.record for job in jobs()]
+    assert len(set(records)) == len(records)
+    assert {record.dtype for record in records} == {"bfloat16", "float16", "float32", "int32"}
+    for dtype in ("bfloat16", "float16", "float32"):
+        named = {record.configuration for record in records if record.name == "down" and record.dtype == dtype}
+        assert named == {tiles.name for tiles in configurations(dtype)}
+        assert any(record.configuration == "dispatch" and record.dtype == dtype for record in records)
+
+
+def test_kernel_that_cannot_compile_is_a_record_with_its_error() -> None:
+    record = CompiledRecord("broken", "none", "float32")
+    failed = compile_job(Job(AotKernel("broken", None, {}, {}), record))
+    assert failed.error is not None
+    assert "broken" in failed.error
+    assert failed.registers is None
+    with pytest.raises(subprocess.CalledProcessError):
+        inspect_binary(b"not a binary", record)
+
+
+def test_process_that_ends_early_is_a_record_with_its_error() -> None:
+    selection = Selection(dtypes=("float32",), kernels=("down",))
+    records = compile_all(selection, workers=2, timeout=0.01)
+    assert [record.error for record in records] == ["not compiled within 0.01 s"] * 2
+
+
+@pytest.mark.parametrize(
+    ("selection", "workers", "message"),
+    [
+        (Selection(dtypes=("float64",)), 1, "dtype: expected one of bfloat16, float16, float32, got 'float64'"),
+        (Selection(kernels=("up",)), 1, "kernel: expected one of .*gate_up.*, got 'up'"),
+        (GEMMS, 0, "workers: expected at least 1, got 0"),
+    ],
+)
+def test_bad_selection_is_refused(selection: Selection, workers: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compile_all(selection, workers)
+
+
+def test_command_refuses_to_compile_where_triton_interprets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert main([]) == 2
+    assert "TRITON_INTERPRET is set" in capsys.readouterr().err
+
+
+def test_command_prints_one_line_for_an_unknown_kernel(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert main(["--kernel", "up"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("kernel: expected one of")
+    assert len(error.splitlines()) == 1
