@@ -46,7 +46,7 @@ def make_plan(
 def on_device(routing: Routing, device: torch.device | str) -> Routing:
     """A routing of NumPy arrays or torch tensors as tensors on `device`: ids int64[T, K], weights float32[T, K]."""
     ids, weights = (
-        value if isinstance(value, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+        value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
         for value in (routing.expert_ids, routing.weights)
     )
     return Routing(ids.to(device, torch.int64), weights.to(device, torch.float32))

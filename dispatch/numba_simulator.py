@@ -11,7 +11,8 @@ Two traits of numba-cuda's `simulator/kernelapi.py` and `simulator/kernel.py` (0
 
 # Device code is Python in spelling only: its types are Numba's, which ships no stubs.
 # pyright: reportOptionalSubscript=false, reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
-# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportReturnType=false, reportOptionalIterable=false
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportReturnType=false
+# pyright: reportMissingImports=false, reportPrivateImportUsage=false
 
 from __future__ import annotations
 

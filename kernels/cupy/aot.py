@@ -62,8 +62,17 @@ class Source:
     dynamic_bytes: int = 0
 
 
-def sources() -> Iterator[Source]:
-    """Everything that is launched on a GPU: each version's configurations in each dtype, and the dispatch kernels."""
+def sources(only: str | None = None) -> Iterator[Source]:
+    """Everything launched on a GPU: each version's configurations in each dtype, and the dispatch kernels.
+
+    `only` leaves out the floating-point variants of other dtypes.
+    """
+    for source in _all_sources():
+        if only is None or source.dtype == only or source.dtype.startswith("int"):
+            yield source
+
+
+def _all_sources() -> Iterator[Source]:
     for version, (configs, dtypes) in VERSIONS.items():
         for name, config in configs.items():
             for dtype in dtypes:
@@ -97,13 +106,14 @@ def compile_source(source: Source) -> list[CompiledRecord]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 1 when a kernel did not compile, or 2 for a process that cannot compile."""
-    parser = argparse.ArgumentParser(prog="python -m mohge.kernels.cupy.aot", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m mohge.kernels.cupy.aot", description=str(__doc__).splitlines()[0])
     parser.add_argument("--json", default="-", metavar="FILE", help="where the records go; - is standard output")
+    parser.add_argument("--dtype", choices=sorted({*TORCH_NAMES.values()}), help="only this one; default: all")
     options = parser.parse_args(arguments)
     reason = compiler.cannot_compile()
     if reason is not None:
         parser.error(reason)
-    records = [record for source in sources() for record in compile_source(source)]
+    records = [record for source in sources(options.dtype) for record in compile_source(source)]
     text = json.dumps([asdict(record) for record in records], indent=1) + "\n"
     if options.json == "-":
         sys.stdout.write(text)

@@ -71,7 +71,7 @@ OTHER_TILE_CASES = [
 def poisoned_memory() -> Iterator[None]:
     """Fresh tensors hold NaN, or the largest integer, so that reading what nothing wrote shows."""
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)  # noqa: B010 (a property of a module)
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -183,7 +183,7 @@ def test_activation_bases_are_the_sums_before_each_expert(block: int) -> None:
     expert_offsets = torch.tensor([0, 2, 2, 5], dtype=torch.int32, device=DEVICE)
     width_offsets = torch.tensor([0, 4, 10, 18], device=DEVICE)
     base = torch.empty(3, dtype=torch.int64, device=DEVICE)
-    activation_base_kernel[(1,)](expert_offsets, width_offsets, base, 3, BLOCK_E=block)
+    activation_base_kernel[(1,)](expert_offsets, width_offsets, base, 3, BLOCK_E=block)  # pyright: ignore[reportArgumentType]
     assert base.tolist() == [0, 8, 8]
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from mohge.placement import POLICIES, allocate, lower_bound
 from mohge.reference import LayerSpec
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from mohge.placement import POLICIES, allocate, lower_bound
 from mohge.reference import LayerSpec, expert_flops
 

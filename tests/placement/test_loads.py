@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mohge.placement.loads import read_loads
 
 HEADER = "domain,layer,expert_0,expert_1,expert_2\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mohge.placement import Placement, allocate, lower_bound
 from mohge.placement.loads import read_loads
 from mohge.reference import LayerSpec, expert_flops

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from mohge.placement import POLICIES, allocate
 from mohge.placement.policies import lpt
 from mohge.reference import LayerSpec

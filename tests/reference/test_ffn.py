@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from mohge.reference import DenseExpert, ExpertWeights, LayerSpec, Router, Routing, expert_ffn, route
 
 SPEC = LayerSpec("ragged", 6, (3, 5, 8), experts_per_group=2, top_k=3, top_groups=2, shared_width=7)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mohge.reference import LayerSpec, Routing, group_loss, intra_group_loss
 
 SPEC = LayerSpec("four", 2, (4, 6, 10, 16), experts_per_group=3, top_k=3, top_groups=2)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from mohge.reference import LayerSpec, Routing, combine_rows, expert_counts, permutation, permute_rows
 
 

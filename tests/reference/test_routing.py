@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from mohge.reference import LayerSpec, Router, Routing, check_routing, route
 from mohge.reference.routing import sigmoid
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from mohge.reference import PRESETS, LayerSpec
 
 GOOD: dict[str, Any] = {

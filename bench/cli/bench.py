@@ -1,0 +1,76 @@
+"""`mohge bench`: check and time chosen implementations on chosen cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...kernels import IMPLEMENTATIONS
+from ..records import check_writable
+from ..runner.grids import REAL, check_device, check_dtype, check_implementations, check_memory
+from ..runner.jobs import Job, Source, TimingLimits
+from ..runner.session import Session
+from .options import SpecOption, resolve_spec
+from .output import JsonOption
+from .progress import RunProgress
+from .run import OutOption, finish
+
+
+def bench(
+    spec: SpecOption = "mohge-3b",
+    tokens: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "64,256",
+    routing: Annotated[
+        list[str] | None, typer.Option(help="router, uniform, zipf:1.2, hot_set:0.1,0.8, ... ; repeatable.")
+    ] = None,
+    implementations: Annotated[
+        str | None, typer.Option(help=f"Separated by commas, out of {', '.join(IMPLEMENTATIONS)}.")
+    ] = None,
+    trace: Annotated[Path | None, typer.Option(help="Routing trace (.npz or .csv) as one more routing.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Domain of the trace.")] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16; auto picks by device.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seconds: Annotated[float, typer.Option(help="Longest time per case, once cold and once hot.", min=0.01)] = 4.0,
+    seed: Annotated[int, typer.Option(help="Seed of weights, inputs and routings.")] = 0,
+    out: OutOption = Path("runs"),
+    report: Annotated[bool, typer.Option(help="Write report.html beside run.json.")] = True,
+    json: JsonOption = None,
+) -> None:
+    """Check and time implementations on the cases you name; every finished case is kept.
+
+    Example: mohge bench --spec mohge-3b --tokens 64,1024 --routing zipf:1.2 --implementations torch_loop,padded_bmm
+    """
+    layer_spec, device = resolve_spec(spec), check_device(device)
+    names = check_implementations(implementations) or (REAL if device == "cpu" else tuple(IMPLEMENTATIONS))
+    sources = [Source(text) for text in routing or ([] if trace else ["router"])]
+    sources += [Source("trace", str(trace), domain, layer)] if trace else []
+    job = Job(
+        spec=layer_spec,
+        device=device,
+        dtype=check_dtype(dtype, device),
+        mode="measured",
+        cases=tuple((count, source) for source in sources for count in _token_counts(tokens)),
+        implementations=names,
+        limits=TimingLimits(seconds=seconds),
+        seed=seed,
+    )
+    for index in range(len(job.cases)):
+        job.case(index).workload.routing(layer_spec, 1)  # a routing this layer cannot have is bad input, said at once
+    check_memory(job)
+    check_writable(out)
+    with RunProgress([job]) as progress:
+        session = Session(out, "bench", device, progress.event)
+        with session.writer:
+            session.measure([job])
+    finish(session.writer.path, report=report, json=json)
+
+
+def _token_counts(text: str) -> list[int]:
+    counts = []
+    for part in text.split(","):
+        if not part.strip().isdigit():
+            raise ValueError(f"--tokens: expected whole numbers separated by commas, got {text!r}")
+        counts.append(int(part))
+    return counts

@@ -1,0 +1,21 @@
+"""Options that several subcommands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...reference import PRESETS, LayerSpec
+
+SpecOption = Annotated[
+    str, typer.Option("--spec", help=f"A preset ({', '.join(PRESETS)}) or a TOML file with the fields of a spec.")
+]
+
+
+def resolve_spec(text: str) -> LayerSpec:
+    """A preset by name, or a spec from the TOML file at that path. Raises ValueError."""
+    if text.endswith(".toml") or "/" in text or Path(text).is_file():
+        return LayerSpec.from_toml(text)
+    return LayerSpec.preset(text)

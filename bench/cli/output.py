@@ -1,0 +1,50 @@
+"""What every subcommand shares: JSON for machines, rich tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+JsonOption = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE|-", help="Write the result as JSON to a file, or to standard output with -."),
+]
+
+# People read standard error: standard output stays free for --json -. Without a terminal, tables still need a width.
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 110)
+
+
+def write_json(target: str | None, value: Any) -> bool:
+    """Write `value` to the file or standard output `--json` named. True when it went to standard output.
+
+    Raises ValueError when the file cannot be written.
+    """
+    if target is None:
+        return False
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return True
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"--json {target}: cannot be written: {error.strerror}") from error
+    return False
+
+
+def table(title: str, columns: list[str], rows: list[list[str]], *, right: tuple[str, ...] = ()) -> None:
+    """Print a table for people; `right` names the columns of numbers. Cells are text, never markup."""
+    from rich.text import Text
+
+    view = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        view.add_column(column, justify="right" if column in right else "left")
+    for row in rows:
+        view.add_row(*(Text(cell) for cell in row))
+    console.print(view)

@@ -1,0 +1,108 @@
+"""Turns a run's events into a progress bar and, at the end, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..records import Provenance, Record, Run
+from ..runner.jobs import Job
+from .output import console, table
+
+
+class RunProgress:
+    """A bar over all (case, implementation) pairs; use as a context manager and hand `event` to the runner."""
+
+    def __init__(self, jobs: Sequence[Job], extra: int = 0) -> None:
+        total = extra + sum(len(job.cases) * len(job.implementations) for job in jobs)
+        self._bar = Progress(
+            TextColumn("{task.fields[what]}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=total, what="starting")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Show what the runner says it is doing."""
+        if event["event"] == "begin":
+            self._bar.update(self._task, what=event["what"].replace("[", "\\["))
+        elif event["event"] == "finished":
+            self._bar.advance(self._task)
+
+
+def show_run(run: Run) -> None:
+    """The table of a run: measured records case by case, then what was only interpreted, simulated or compiled."""
+    measured = [record for record in run.records if record.provenance is Provenance.MEASURED]
+    others = [record for record in run.records if record.provenance is not Provenance.MEASURED]
+    numbers = ("time", "TFLOP/s", "of roof", "vs padded_bmm", "error")
+    for case in dict.fromkeys(_case_title(record) for record in measured):
+        rows = [_row(record) for record in measured if _case_title(record) == case]
+        table(f"\n{case}", ["implementation", "status", *numbers], rows, right=numbers)
+    if others:
+        rows = [
+            [r.implementation, r.provenance, r.status, _error(r), r.case.spec, r.case.dtype, r.reason] for r in others
+        ]
+        columns = ["implementation", "provenance", "status", "error", "spec", "dtype", ""]
+        table("\nwithout times", columns, rows, right=("error",))
+    for placement in _stragglers(run):
+        console.print(placement, highlight=False, soft_wrap=True)
+    roof = run.environment.roof
+    if roof:
+        rates = ", ".join(f"{dtype} {rate:.3g} TFLOP/s" for dtype, rate in roof.matmul_tflops.items())
+        copied = f", copy {roof.copy_tbps * 1000:.3g} GB/s" if roof.copy_tbps else ""
+        console.print(f"\nmeasured roofs: {rates}{copied}", highlight=False, soft_wrap=True)
+
+
+def _stragglers(run: Run) -> list[str]:
+    """For the last case measured of each spec: the straggler of each policy on the most ranks."""
+    last = {placement.case.spec: placement.case.id for placement in run.placements}
+    ranks = max((placement.ranks for placement in run.placements), default=0)
+    lines = []
+    for spec, case_id in last.items():
+        rows = [p for p in run.placements if p.case.id == case_id and p.ranks == ranks]
+        stragglers = ", ".join(f"{p.policy} rank {p.straggler} at {p.work_max_over_mean:.2f} x the mean" for p in rows)
+        case = rows[0].case if rows else None
+        if case:
+            lines.append(f"\n{spec}, {case.routing}, {case.tokens} tokens on {ranks} ranks, straggler: {stragglers}")
+    return lines
+
+
+def _case_title(record: Record) -> str:
+    case = record.case
+    return f"{case.spec} · {case.tokens} tokens · {case.routing} · {case.dtype} on {case.device}"
+
+
+def _row(record: Record) -> list[str]:
+    if not record.hot:
+        status = f"{record.status}: {record.reason}" if record.reason else str(record.status)
+        return [record.implementation, status, "", "", "", "", _error(record)]
+    speedup = record.speedup
+    return [
+        record.implementation,
+        record.status,
+        _time(record.hot.median_us),
+        f"{record.tflops:.3g}",
+        f"{record.share_of_roof:.0%}" if record.share_of_roof else "",
+        f"{speedup.ratio:.2f} ({speedup.low:.2f} to {speedup.high:.2f})" if speedup else "",
+        _error(record),
+    ]
+
+
+def _time(microseconds: float) -> str:
+    return f"{microseconds / 1000:.3g} ms" if microseconds >= 1000 else f"{microseconds:.3g} µs"
+
+
+def _error(record: Record) -> str:
+    return f"{record.error.relative:.1e}" if record.error and record.error.relative is not None else ""

@@ -1,0 +1,28 @@
+"""The correctness gate: a layer is right against the float64 reference, on fresh numbers, before anyone times it."""
+
+from .check import answer, check
+from .compare import Difference, difference, not_finite
+from .expected import REFERENCE_FLOPS, SAMPLED_TOKENS
+from .poison import NaNWhereUninitialized
+from .question import Question, pose
+from .result import GateResult, Trusted, status_of
+from .tolerance import TOLERANCES, Tolerance, tolerance_for
+
+__all__ = [
+    "REFERENCE_FLOPS",
+    "SAMPLED_TOKENS",
+    "TOLERANCES",
+    "Difference",
+    "GateResult",
+    "NaNWhereUninitialized",
+    "Question",
+    "Tolerance",
+    "Trusted",
+    "answer",
+    "check",
+    "difference",
+    "not_finite",
+    "pose",
+    "status_of",
+    "tolerance_for",
+]

@@ -1,0 +1,152 @@
+"""What this machine can do: the ladder from "measured on a GPU" down to "no", with the reason and the remedy."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+from ...kernels import IMPLEMENTATIONS
+from ...reference import LayerSpec
+
+NO_GPU = "no NVIDIA GPU that torch can use"
+GPU_REMEDY = "run on a machine with an NVIDIA GPU and a CUDA build of torch"
+
+
+@dataclass(frozen=True)
+class Ability:
+    """One part of the suite on this machine.
+
+    part:   an implementation's name, or another part of the suite
+    mode:   measured, interpreted, simulated, compiled, complete (for parts that need no GPU) or no
+    detail: what that means here, in one line
+    remedy: what would make it better; empty when nothing is missing
+    """
+
+    part: str
+    mode: str
+    detail: str
+    remedy: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """The fields as plain JSON types."""
+        return asdict(self)
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cuda_device() -> str | None:
+    """The name of the GPU torch would use, or None."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def abilities() -> list[Ability]:
+    """Every part of the suite on this machine, implementations first."""
+    return [implementation_ability(name) for name in IMPLEMENTATIONS] + [
+        Ability("reference", "complete", "NumPy float64"),
+        Ability("placement", "complete", "policies and bounds in NumPy"),
+        _telemetry(),
+        _ahead_of_time("triton", "triton", "compiles for sm_90 with the ptxas it ships"),
+        _ahead_of_time("cupy", "cuda-bindings", "compiles for sm_90a with NVRTC"),
+        _ahead_of_time("numba", "numba-cuda", "compiles to PTX for compute capability 9.0"),
+        _report(),
+    ]
+
+
+def implementation_ability(name: str) -> Ability:
+    """How far the implementation called `name` gets on this machine."""
+    import torch
+
+    spec = LayerSpec.preset("mohge-3b")
+    gpu = cuda_device()
+    if gpu:
+        reason = IMPLEMENTATIONS[name].supports(spec, torch.bfloat16, torch.device("cuda"))
+        if reason is None:
+            return Ability(name, "measured", f"on {gpu}")
+        return Ability(name, "no", reason)
+    if IMPLEMENTATIONS[name].supports(spec, torch.float32, torch.device("cpu")) is None and name not in _WITHOUT_GPU:
+        return Ability(name, "measured", f"on the CPU, torch {torch.__version__}", GPU_REMEDY + " for GPU times")
+    return _WITHOUT_GPU[name]() if name in _WITHOUT_GPU else Ability(name, "no", NO_GPU, GPU_REMEDY)
+
+
+def _triton() -> Ability:
+    version = installed("triton")
+    if not version:
+        return Ability("triton", "no", "triton is not installed (it exists for Linux)", "pip install triton")
+    return Ability(
+        "triton", "interpreted", f"triton {version}: correct results on a scaled-down spec, no times", GPU_REMEDY
+    )
+
+
+def _cupy() -> Ability:
+    if importlib.util.find_spec("cuda") is None or not installed("cuda-bindings"):
+        return Ability(
+            "cupy", "no", "cuda-bindings is not installed (it exists for Linux)", "pip install cuda-bindings"
+        )
+    return Ability("cupy", "compiled", f"{NO_GPU}: compiled for sm_90a, executed only in the test suite", GPU_REMEDY)
+
+
+def _numba() -> Ability:
+    version = installed("numba")
+    if not version:
+        return Ability("numba", "no", "numba is not installed", "pip install numba")
+    return Ability(
+        "numba", "simulated", f"numba {version}: correct results on a scaled-down spec, no times", GPU_REMEDY
+    )
+
+
+_WITHOUT_GPU: dict[str, Callable[[], Ability]] = {"triton": _triton, "cupy": _cupy, "numba": _numba}
+
+
+def _telemetry() -> Ability:
+    if not installed("nvidia-ml-py"):
+        return Ability("NVML", "no", "nvidia-ml-py is not installed (it exists for Linux)", "pip install nvidia-ml-py")
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return Ability("NVML", "no", f"{error}", "install the NVIDIA driver, or run where there is one")
+    driver = pynvml.nvmlSystemGetDriverVersion()
+    pynvml.nvmlShutdown()
+    return Ability("NVML", "measured", f"driver {driver}")
+
+
+def _ahead_of_time(name: str, package: str, what: str) -> Ability:
+    version = installed(package)
+    part = f"{name} ahead of time"
+    if not version:
+        return Ability(part, "no", f"{package} is not installed (it exists for Linux)", f"pip install {package}")
+    if os.environ.get("TRITON_INTERPRET") == "1" and name == "triton":
+        return Ability(part, "no", "TRITON_INTERPRET=1 is set", "unset TRITON_INTERPRET")
+    return Ability(part, "compiled", f"{package} {version} {what}")
+
+
+def _report() -> Ability:
+    missing = [package for package in ("plotly", "jinja2") if not installed(package)]
+    if missing:
+        return Ability("report", "no", f"{' and '.join(missing)} not installed", f"pip install {' '.join(missing)}")
+    return Ability("report", "complete", f"plotly {installed('plotly')}, one self-contained HTML file")
+
+
+def machine() -> dict[str, Any]:
+    """Facts the reader of a run wants first: cores, memory in GiB, GPU, free disk in GiB."""
+    pages, page_size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(pages * page_size / 2**30, 1),
+        "gpu": cuda_device(),
+        "free_disk_gib": round(shutil.disk_usage(".").free / 2**30, 1),
+    }

@@ -1,0 +1,169 @@
+"""Which jobs a run does on this machine when nobody says otherwise."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...kernels import load
+from ...reference import LayerSpec, expert_parameters
+from ..workloads import DTYPES, open_trace
+from .jobs import Job, Source, TimingLimits, scaled_down
+
+REAL = ("padded_bmm", "torch_loop", "torch_grouped_mm")
+CPU_TOKENS = (16, 64, 256)
+GPU_TOKENS = (64, 1024, 16384, 65536)
+# Interpreted and simulated kernels: one Python step per program or thread, so a very small layer.
+SCALED_TOKENS = 24
+# What is left goes to weights, checks and compilation.
+TIMED_SHARE = 0.5
+
+
+def find_traces() -> tuple[Path, ...]:
+    """Routing traces lying where they usually do: $MOHGE_TRACES, ./traces, or shared/data beside the checkout."""
+    places = [Path(os.environ["MOHGE_TRACES"])] if os.environ.get("MOHGE_TRACES") else []
+    places += [Path("traces"), Path("../shared/data"), Path(__file__).resolve().parents[3] / "shared" / "data"]
+    for place in places:
+        found = sorted(path for pattern in ("*.topk.npz", "*.counts.csv") for path in place.glob(pattern))
+        if found:
+            return tuple(found)
+    return ()
+
+
+@dataclass(frozen=True)
+class TraceChoice:
+    """Which traces a run may use, and what to take of each."""
+
+    paths: tuple[Path, ...]
+    domain: str | None = None
+    layer: int | None = None
+
+    def check(self) -> None:
+        """Raise ValueError unless every trace can be opened with this domain and layer."""
+        for path in self.paths:
+            open_trace(path, self.domain, self.layer)
+
+    def fitting(self, spec: LayerSpec) -> tuple[Source, ...]:
+        """The traces made for a layer like `spec`: same experts, and same K where they have one."""
+        sources = []
+        for path in self.paths:
+            try:
+                open_trace(path, self.domain, self.layer).check_fits(spec)
+            except ValueError:
+                continue
+            sources.append(Source("trace", str(path), self.domain, self.layer))
+        return tuple(sources)
+
+
+def default_jobs(device: str, traces: TraceChoice, *, minutes: float) -> list[Job]:
+    """The jobs of `mohge run`: mohge-3b and its uniform twin on router-made and real routing, decode to prefill; and
+    gpt-oss-20b in groups for a per-token trace, scaled down on a CPU.
+    """
+    on_cpu = device == "cpu"
+    gpt_oss = LayerSpec.preset("gpt-oss-20b-hetero")
+    specs = [
+        LayerSpec.preset("mohge-3b"),
+        LayerSpec.preset("mohge-3b-uniform"),
+        scaled_down(gpt_oss, 4) if on_cpu else gpt_oss,
+    ]
+    plans = []
+    for spec in specs:
+        real = traces.fitting(spec)
+        # Without a trace a Zipf routing stands in, under its own name; the last layer is there for its trace alone.
+        made = (Source("router"),) if spec.name.startswith("mohge") else ()
+        routings = made + (real or ((Source("zipf:1.0"),) if made else ()))
+        cases = tuple((tokens, source) for source in routings for tokens in (CPU_TOKENS if on_cpu else GPU_TOKENS))
+        if cases:
+            plans.append((spec, cases))
+    total = sum(len(cases) for _, cases in plans)
+    seconds = max(0.3, minutes * 60 * TIMED_SHARE / (2.25 * total))  # cold, hot, and a quarter for the phases
+    limits = TimingLimits(seconds, 3, 100) if on_cpu else TimingLimits(seconds, 20, 500)
+    names, dtype = (REAL, "float32") if on_cpu else ((*REAL, "triton", "cupy", "numba"), "bfloat16")
+    return [Job(spec, device, dtype, "measured", cases, names, limits) for spec, cases in plans]
+
+
+def scaled_jobs(traces: TraceChoice) -> list[Job]:
+    """What can only be interpreted or simulated here, on visibly scaled-down layers: correctness without times."""
+    mohge = LayerSpec.preset("mohge-3b")
+    small, routed = scaled_down(mohge, 32, experts_per_group=2), scaled_down(mohge, 32)
+    cases = ((SCALED_TOKENS, Source("router")),)
+    jobs = [
+        Job(small, "cpu", "float32", "interpreted", cases, ("triton",)),
+        Job(small, "cpu", "float16", "interpreted", cases, ("triton",)),
+        Job(small, "cpu", "float32", "simulated", cases, ("numba",)),
+    ]
+    real = tuple((SCALED_TOKENS, source) for source in traces.fitting(routed))
+    return jobs + ([Job(routed, "cpu", "float32", "interpreted", real, ("triton",))] if real else [])
+
+
+def check_used(traces: TraceChoice, jobs: list[Job]) -> None:
+    """Raise ValueError for a trace that fits none of the jobs' layers, naming the presets it would fit."""
+    used = {source.trace for job in jobs for _, source in job.cases}
+    for path in traces.paths:
+        if str(path) not in used:
+            open_trace(path, traces.domain, traces.layer).check_fits(jobs[0].spec)
+
+
+def check_memory(job: Job) -> None:
+    """Raise ValueError when the layer's weights cannot fit the host's free memory, before anything is written.
+
+    Counted: the float32 originals, and on a CPU one packed copy per implementation, padded_bmm's at its padded size.
+    """
+    free = available_memory()
+    spec = job.spec
+    parameters, item = int(expert_parameters(spec).sum()), 4 if job.dtype == "float32" else 2
+    padded = 3 * spec.hidden * max(spec.widths) * spec.experts
+    copies = sum(padded if name == "padded_bmm" else parameters for name in job.implementations)
+    needed = 4 * parameters + (item * copies if job.device == "cpu" else 0)
+    if free is not None and needed > free:
+        raise ValueError(
+            f"{spec.name}: expected {needed / 2**30:.1f} GiB of free memory for its weights, got {free / 2**30:.1f}; "
+            "choose fewer implementations or a smaller layer"
+        )
+
+
+def available_memory(path: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes of memory that can be taken without swapping, or None where the system does not say."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    values = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return values[0] if values else None
+
+
+def check_device(device: str) -> str:
+    """The device's name when it is there: cpu, cuda or cuda:N. Raises ValueError."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return device
+    if device != "cuda" and not (device.startswith("cuda:") and device[5:].isdigit()):
+        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {device!r}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    index = int(device[5:]) if ":" in device else 0
+    if index >= count:
+        raise ValueError(f"device: expected one of the {count} GPUs torch can use here, got {device!r}")
+    return device
+
+
+def check_implementations(names: str | None) -> tuple[str, ...] | None:
+    """Names from a comma-separated text, each checked. Raises ValueError for an unknown one."""
+    if names is None:
+        return None
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    for name in chosen:
+        load(name)
+    return chosen
+
+
+def check_dtype(dtype: str, device: str) -> str:
+    """The dtype's name; "auto" is bfloat16 on a GPU and float32 on a CPU. Raises ValueError."""
+    if dtype == "auto":
+        return "float32" if device == "cpu" else "bfloat16"
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: expected auto, {', '.join(DTYPES)}, got {dtype!r}")
+    return dtype

@@ -1,0 +1,200 @@
+"""The worker process: reads a job from standard input, writes events as JSON lines to standard output.
+
+Events: begin (what is being done), alive, roof, counts (rows per expert of a case), record, and case when all records
+of a case are out. The file named on the command line holds one byte, the number of the running implementation, so that
+the supervisor knows whom to blame when this process dies or falls silent.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from ...dispatch import make_plan, on_device
+from ...kernels import IMPLEMENTATIONS, Layer
+from ...reference import ExpertWeights, Routing, expert_flops, layer_bytes
+from ..gate import GateResult, Trusted, answer, check, pose, status_of
+from ..records import ErrorRecord, Provenance, Record, Status
+from ..records.codec import dumps
+from ..timing import measure_roofs
+from ..workloads import Case, parse_routing, routing_counts
+from .jobs import Job
+from .stopwatch import BASELINE, Times, speedup, time_layers
+
+PROOF_IMPLEMENTATION, PROOF_TOKENS = "torch_loop", 64
+NOBODY = 255
+
+
+class Worker:
+    """One job: prepared layers, and the way to the supervisor."""
+
+    def __init__(self, job: Job, output: TextIO, marker: mmap.mmap) -> None:
+        import torch
+
+        self._job, self._output, self._marker = job, output, marker
+        self._dtype, self._device = getattr(torch, job.dtype), torch.device(job.device)
+        self._weights = ExpertWeights.random(job.spec, job.seed)
+        self._layers: dict[str, Layer] = {}
+        self._refused: dict[str, tuple[Status, str]] = {}
+        self._trusted: Trusted | None = None
+
+    def run(self) -> None:
+        """All cases, in order."""
+        if self._job.mode == "measured":
+            self._emit(event="begin", what="measuring the roofs")
+            self._emit(event="roof", roof=measure_roofs(self._job.device, [self._job.dtype]))
+        for name in self._job.implementations:
+            self._prepare(name)
+        for index in range(len(self._job.cases)):
+            self._case(self._job.case(index))
+            self._emit(event="case")
+
+    def _prepare(self, name: str) -> None:
+        self._emit(event="begin", what=f"{self._job.spec.name}: preparing {name}")
+        implementation = IMPLEMENTATIONS[name]
+        reason = implementation.supports(self._job.spec, self._dtype, self._device)
+        if reason is not None:
+            self._refused[name] = (Status.UNSUPPORTED, reason)
+            return
+        self._mark(name)
+        try:
+            self._layers[name] = implementation.prepare(self._job.spec, self._weights, self._device, self._dtype)
+        except Exception as error:  # one implementation's failure is its record
+            self._refused[name] = status_of(error)
+        self._mark(None)
+
+    def _case(self, case: Case) -> None:
+        inputs = case.inputs()
+        counts = routing_counts(inputs.routing, case.spec.experts)
+        self._emit(event="counts", case=case.to_record(), counts=counts)
+        outcomes = dict(self._refused)
+        errors: dict[str, ErrorRecord] = {}
+        self._emit(event="begin", what=f"{_title(case)}: computing the reference")
+        question = pose(case.spec, self._weights, inputs.routing, self._dtype)
+        trusted = None if question.tokens is None else self._prove()
+        for name, layer in self._layers.items():
+            self._emit(event="begin", what=f"{_title(case)}: checking {name}")
+            self._mark(name)
+            result = answer(layer, question, self._device, trusted)
+            self._mark(None)
+            outcomes[name] = (result.status, result.reason)
+            errors[name] = _error_record(result)
+        passed = [name for name, (status, _) in outcomes.items() if status is Status.PASSED]
+        times: dict[str, Times] = {}
+        if passed and self._job.mode == "measured" and case.tokens:
+            times = self._time(case, passed, inputs.x, inputs.routing)
+        for name in self._job.implementations:
+            outcome = (times[name].failure if name in times else None) or outcomes[name]
+            self._emit(event="record", record=self._record(name, case, counts, outcome, errors.get(name), times))
+
+    def _prove(self) -> Trusted | None:
+        """A layer that was itself checked whole, for cases too large for the reference; None when there is none."""
+        layer = self._layers.get(PROOF_IMPLEMENTATION)
+        if self._trusted is None and layer is not None:
+            small = Case(
+                self._job.spec,
+                PROOF_TOKENS,
+                parse_routing("uniform"),
+                self._job.dtype,
+                self._device.type,
+                self._job.seed,
+            )
+            routing = small.inputs().routing
+            result = check(layer, small.spec, self._weights, routing, dtype=self._dtype, device=self._device)
+            if result.passed and result.whole:
+                self._trusted = Trusted(PROOF_IMPLEMENTATION, layer, result)
+        return self._trusted
+
+    def _time(self, case: Case, names: list[str], x: Any, routing: Routing) -> dict[str, Times]:
+        import torch
+
+        self._emit(event="begin", what=f"{_title(case)}: timing")
+        hidden = torch.from_numpy(x).to(self._device, self._dtype)
+        plan = make_plan(on_device(routing, self._device), case.spec)
+        layers = {name: self._layers[name] for name in names}
+        alive = partial(self._emit, event="alive")
+        times = time_layers(layers, hidden, plan, self._job.limits, self._marked, alive)
+        self._mark(None)
+        return times
+
+    def _marked(self, name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+        """Wraps a call so that the marker names its implementation; cheap enough to stay inside the timed call."""
+        number, marker = self._job.implementations.index(name), self._marker
+
+        def wrap(call: Callable[[], Any]) -> Callable[[], Any]:
+            def run() -> Any:
+                marker[0] = number
+                return call()
+
+            return run
+
+        return wrap
+
+    def _record(
+        self,
+        name: str,
+        case: Case,
+        counts: Any,
+        outcome: tuple[Status, str],
+        error: ErrorRecord | None,
+        times: dict[str, Times],
+    ) -> Record:
+        status, reason = outcome
+        known = name in self._layers
+        flops = int(expert_flops(counts, case.spec).sum())
+        record: dict[str, Any] = {
+            "implementation": name,
+            "provenance": Provenance(self._job.mode),
+            "status": status,
+            "case": case.to_record(),
+            "reason": reason,
+            "error": error,
+            "useful_flops": flops,
+            "executed_flops": int(self._layers[name].executed_flops(counts)) if known else None,
+            "bytes": layer_bytes(counts, case.tokens, case.spec, self._dtype.itemsize, separate_gemms=True),
+        }
+        mine = times.get(name)
+        if status is Status.PASSED and mine is not None and mine.hot is not None:
+            record |= {
+                "hot": mine.hot,
+                "cold": mine.cold,
+                "phases": mine.phases,
+                "tflops": flops / mine.hot.median_us * 1e-6,
+                "speedup": speedup(mine, times.get(BASELINE)),
+            }
+        return Record(**record)
+
+    def _mark(self, name: str | None) -> None:
+        self._marker[0] = NOBODY if name is None else self._job.implementations.index(name)
+
+    def _emit(self, **event: Any) -> None:
+        self._output.write(dumps(event) + "\n")
+        self._output.flush()
+
+
+def _error_record(result: GateResult) -> ErrorRecord:
+    where = None if result.where is None else list(result.where)
+    return ErrorRecord(result.relative, result.worst, where, result.checked)
+
+
+def _title(case: Case) -> str:
+    return f"{case.spec.name}, {case.tokens} tokens, {case.routing}"
+
+
+def main() -> None:
+    """Read the job, keep standard output for events alone, run."""
+    job = Job.from_dict(json.load(sys.stdin))
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints goes to standard error
+    with Path(sys.argv[1]).open("r+b") as file:
+        Worker(job, output, mmap.mmap(file.fileno(), 1)).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A worker that crashes, hangs or dies early becomes records; the others' work goes on."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from mohge.bench.records import Record, Status
+from mohge.bench.runner.jobs import Job, Source
+from mohge.bench.runner.supervisor import run_job
+from mohge.reference import LayerSpec
+
+SPEC = LayerSpec("tiny", hidden=8, widths=(4, 8), experts_per_group=2, top_k=2, top_groups=1)
+JOB = Job(
+    SPEC,
+    "cpu",
+    "float32",
+    "measured",
+    cases=tuple((tokens, Source("uniform")) for tokens in (1, 2, 3)),
+    implementations=("padded_bmm", "torch_loop"),
+)
+
+# A stand-in for the worker: it passes every case, but `misbehave` may do something on the way.
+WORKER = """
+import json, os, sys, time
+job = json.load(sys.stdin)
+marker = open(sys.argv[1], "r+b", buffering=0)
+
+def mark(number):
+    marker.seek(0)
+    marker.write(bytes([number]))
+
+def misbehave(tokens, name): {misbehave}
+
+{start}
+for tokens, source in job["cases"]:
+    for number, name in enumerate(job["implementations"]):
+        mark(number)
+        misbehave(tokens, name)
+        mark(255)
+    for name in job["implementations"]:
+        case = dict(spec="tiny", tokens=tokens, routing="uniform", dtype="float32", device="cpu")
+        record = dict(implementation=name, provenance="measured", status="passed", case=case)
+        print(json.dumps(dict(event="record", record=record)), flush=True)
+    print(json.dumps(dict(event="case")), flush=True)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    def run(misbehave: str = "pass", start: str = "", silence: float = 60.0) -> list[Record]:
+        script = tmp_path / "worker.py"
+        script.write_text(textwrap.dedent(WORKER).format(misbehave=misbehave, start=start), encoding="utf-8")
+        return list(run_job(JOB, lambda _: None, silence=silence, command=(sys.executable, str(script))))
+
+    return run
+
+
+def outcome(records: list[Record], name: str) -> dict[int | None, Status]:
+    found = {record.case.tokens: record.status for record in records if record.implementation == name}
+    assert len(found) == sum(record.implementation == name for record in records), "a case was recorded twice"
+    return found
+
+
+def test_everything_passes(run) -> None:
+    records = run()
+    assert outcome(records, "padded_bmm") == outcome(records, "torch_loop") == dict.fromkeys((1, 2, 3), Status.PASSED)
+
+
+@pytest.mark.parametrize(
+    ("how", "word"),
+    [("os._exit(3)", "exit code 3"), ("os.kill(os.getpid(), 11)", "SIGSEGV"), ("raise SystemError('lost')", "lost")],
+)
+def test_crash_takes_down_only_its_own_implementation(run, how: str, word: str) -> None:
+    records = run(
+        f"tokens == 2 and name == 'torch_loop' and {how}"
+        if "raise" not in how
+        else f"\n    if (tokens, name) == (2, 'torch_loop'): {how}"
+    )
+    assert outcome(records, "padded_bmm") == dict.fromkeys((1, 2, 3), Status.PASSED)
+    assert outcome(records, "torch_loop") == {1: Status.PASSED, 2: Status.CRASHED, 3: Status.NOT_RUN}
+    crash, later = (r for r in records if r.status is not Status.PASSED)
+    assert word in crash.reason
+    assert "2 tokens" in later.reason
+
+
+def test_silence_becomes_a_timeout(run) -> None:
+    records = run("tokens == 3 and name == 'padded_bmm' and time.sleep(60)", silence=1.0)
+    assert outcome(records, "torch_loop") == dict.fromkeys((1, 2, 3), Status.PASSED)
+    assert outcome(records, "padded_bmm") == {1: Status.PASSED, 2: Status.PASSED, 3: Status.TIMEOUT}
+    assert "no answer for 1 s" in next(r.reason for r in records if r.status is Status.TIMEOUT)
+
+
+def test_death_before_any_implementation_blames_nobody_and_ends(run) -> None:
+    records = run(start="raise ImportError('no weights')")
+    assert [r.status for r in records] == [Status.CRASHED] * 6
+    assert all("no weights" in r.reason for r in records)
