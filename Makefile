@@ -19,7 +19,7 @@ run: $(INSTALLED) ## check, time and place every implementation on this machine;
 	$(BIN)/mohge run
 
 test: $(INSTALLED) ## run the test suite (no GPU needed)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED) $(LINKS)/mohge ## ruff and pyright
 	$(BIN)/ruff check .
