@@ -27,7 +27,7 @@ def run(
     domain: Annotated[str | None, typer.Option(help="Domain of the trace.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 3.0,
+    minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 2.0,
     out: OutOption = Path("runs"),
     report: Annotated[bool, typer.Option(help="Write report.html beside run.json.")] = True,
     json: JsonOption = None,
@@ -48,8 +48,8 @@ def run(
         session = Session(out, "run", device, progress.event)
         _say_what_happens(device, traces, session.writer.folder)
         with session.writer:
-            session.measure([*jobs, *checks])
-            session.compile_only(compiled)
+            session.measure(jobs)
+            session.check(checks, compiled)
     finish(session.writer.path, report=report, json=json)
 
 

@@ -12,7 +12,7 @@ from ..workloads import DTYPES, open_trace
 from .jobs import Job, Source, TimingLimits, scaled_down
 
 REAL = ("padded_bmm", "torch_loop", "torch_grouped_mm")
-CPU_TOKENS = (16, 64, 256)
+CPU_TOKENS = (8, 32, 128)
 GPU_TOKENS = (64, 1024, 16384, 65536)
 # Interpreted and simulated kernels: one Python step per program or thread, so a very small layer.
 SCALED_TOKENS = 24
@@ -78,7 +78,7 @@ def default_jobs(device: str, traces: TraceChoice, *, minutes: float) -> list[Jo
             plans.append((spec, cases))
     total = sum(len(cases) for _, cases in plans)
     seconds = max(0.3, minutes * 60 * TIMED_SHARE / (2.25 * total))  # cold, hot, and a quarter for the phases
-    limits = TimingLimits(seconds, 3, 100) if on_cpu else TimingLimits(seconds, 20, 500)
+    limits = TimingLimits(seconds, 5, 100) if on_cpu else TimingLimits(seconds, 20, 500)
     names, dtype = (REAL, "float32") if on_cpu else ((*REAL, "triton", "cupy", "numba"), "bfloat16")
     return [Job(spec, device, dtype, "measured", cases, names, limits) for spec, cases in plans]
 

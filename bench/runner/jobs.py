@@ -30,6 +30,7 @@ class TimingLimits:
 
     seconds:     longest time for all implementations of a case together, once cold and once hot
     min_samples: per implementation; max_samples likewise
+    warmup:      seconds each implementation runs untimed before
     target:      half width of the 95 % interval of the median, as a share of the median, that is narrow enough
     """
 
@@ -37,6 +38,7 @@ class TimingLimits:
     min_samples: int = 5
     max_samples: int = 200
     target: float = 0.01
+    warmup: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Job:
 
     mode:  "measured", or how the kernels are stood in for: "interpreted", "simulated"; then nothing is timed
     cases: tokens and routing of each
+    roofs: measure the machine's limits before the cases
     """
 
     spec: LayerSpec
@@ -55,6 +58,7 @@ class Job:
     implementations: tuple[str, ...]
     limits: TimingLimits = TimingLimits()
     seed: int = 0
+    roofs: bool = False
 
     def case(self, index: int) -> Case:
         """Case number `index`. Raises ValueError when its routing is none."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from .resources import DTYPE, compile_ahead, summary
 from .supervisor import run_job
 
 PLACEMENT_RANKS = (4, 8)
+UNTIMED_AT_ONCE = 2  # what is not timed may share the cores
 OnEvent = Callable[[dict[str, Any]], None]
 
 
@@ -49,8 +52,15 @@ class Session:
         )
 
     def measure(self, jobs: Sequence[Job], *, silence: float = 180.0) -> None:
-        """Run every job; each record and each case's placements enter the run file as soon as they are finished."""
+        """Run every job; each record and each case's placements enter the run file as soon as they are finished.
+
+        The roofs are measured once for every dtype that is timed, by the first job that times it.
+        """
+        known: set[str] = set()
         for job in jobs:
+            if job.mode == Provenance.MEASURED and job.dtype not in known:
+                known.add(job.dtype)
+                job = replace(job, roofs=True)
 
             def note(event: dict[str, Any], job: Job = job) -> None:
                 if event["event"] == "roof":
@@ -62,36 +72,50 @@ class Session:
             for record in run_job(job, note, silence=silence):
                 self._add(self._with_share(record))
 
-    def compile_only(self, names: Sequence[str]) -> None:
-        """Records of provenance `compiled` for implementations whose kernels cannot run here at full size."""
-        for name in names:
-            self._on_event({"event": "begin", "what": f"compiling {name} ahead of time"})
-            resources, reason = compile_ahead(name)
-            architecture = next((entry["architecture"] for entry in resources if entry.get("architecture")), "")
-            case = CaseRecord(spec="every configuration", tokens=None, routing=None, dtype=DTYPE, device=architecture)
-            self._add(
-                Record(
-                    implementation=name,
-                    provenance=Provenance.COMPILED,
-                    status=Status.NOT_RUN if resources else Status.UNSUPPORTED,
-                    case=case,
-                    reason=reason or summary(resources),
-                    resources=resources,
-                )
+    def check(self, jobs: Sequence[Job], compiled: Sequence[str]) -> None:
+        """What has no times, several at once: interpreted and simulated jobs, and kernels that are only compiled.
+
+        Records enter the run file as each job or compilation ends.
+        """
+        tasks = [partial(self._untimed, job) for job in jobs] + [partial(self._compiled, name) for name in compiled]
+        pool = ThreadPoolExecutor(max_workers=UNTIMED_AT_ONCE)
+        try:
+            for done in as_completed([pool.submit(task) for task in tasks]):
+                for record in done.result():
+                    self._add(record)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _untimed(self, job: Job) -> list[Record]:
+        return list(run_job(job, self._on_event))
+
+    def _compiled(self, name: str) -> list[Record]:
+        """The record of provenance `compiled` of an implementation whose kernels cannot run here at full size."""
+        self._on_event({"event": "begin", "what": f"compiling {name} ahead of time"})
+        resources, reason = compile_ahead(name)
+        architecture = next((entry["architecture"] for entry in resources if entry.get("architecture")), "")
+        return [
+            Record(
+                implementation=name,
+                provenance=Provenance.COMPILED,
+                status=Status.NOT_RUN if resources else Status.UNSUPPORTED,
+                case=CaseRecord(
+                    spec="every configuration", tokens=None, routing=None, dtype=DTYPE, device=architecture
+                ),
+                reason=reason or summary(resources),
+                resources=resources,
             )
+        ]
 
     def _add(self, record: Record) -> None:
         self.writer.append(record)
         self._on_event({"event": "finished", "record": record})
 
     def _add_roof(self, roof: Roof) -> None:
-        """Keep the best rate seen for every dtype: each job measures the roofs once more."""
-        known = self._environment.roof or Roof()
-        rates = dict(known.matmul_tflops)
-        for dtype, rate in roof.matmul_tflops.items():
-            rates[dtype] = max(rate, rates.get(dtype, 0.0))
-        copy = max(roof.copy_tbps or 0.0, known.copy_tbps or 0.0)
-        self._environment = replace(self._environment, roof=Roof(rates, copy, roof.method))
+        known = self._environment.roof
+        if known is not None:
+            roof = replace(roof, matmul_tflops={**known.matmul_tflops, **roof.matmul_tflops})
+        self._environment = replace(self._environment, roof=roof)
         self.writer.set_environment(self._environment)
 
     def _with_share(self, record: Record) -> Record:

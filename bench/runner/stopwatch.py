@@ -56,7 +56,7 @@ def time_layers(
     for kind in ("hot", "cold"):
         running = {name: call for name, call in calls.items() if times[name].failure is None}
         for name, result in measure_interleaved(
-            running, cold=kind == "cold", seconds=limits.seconds, **options
+            running, cold=kind == "cold", seconds=limits.seconds, warmup_seconds=limits.warmup, **options
         ).items():
             _keep(times[name], kind, result)
     for name, layer in layers.items():
@@ -89,7 +89,8 @@ def _time_phases(
     except Exception as error:  # whatever an implementation does becomes its record, not the end of the run
         _keep(times, "phases", Failure(*status_of(error)))
         return
-    for part, result in measure_interleaved(parts, cold=False, seconds=seconds, **options).items():
+    # No further warm-up: every phase has run just now, and the whole call many times.
+    for part, result in measure_interleaved(parts, cold=False, seconds=seconds, warmup_seconds=0, **options).items():
         _keep(times, part, result)
 
 

@@ -46,7 +46,7 @@ class Worker:
 
     def run(self) -> None:
         """All cases, in order."""
-        if self._job.mode == "measured":
+        if self._job.roofs:
             self._emit(event="begin", what="measuring the roofs")
             self._emit(event="roof", roof=measure_roofs(self._job.device, [self._job.dtype]))
         for name in self._job.implementations:

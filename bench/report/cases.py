@@ -1,0 +1,150 @@
+"""A run's records sorted into cases, and which case is the one the report is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from ..records import CaseRecord, PlacementRecord, Provenance, Record, Run, Samples, Status
+from .formats import is_number
+
+BASELINE = "padded_bmm"
+_SCALED = re.compile(r"/(\d+)(?:, N=(\d+))?$")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The records of one case, in the order they were made."""
+
+    case: CaseRecord
+    records: tuple[Record, ...]
+
+    @property
+    def timed(self) -> tuple[Record, ...]:
+        """Those that passed and were timed."""
+        return tuple(record for record in self.records if is_timed(record))
+
+    @property
+    def fastest(self) -> tuple[Record, ...]:
+        """The timed ones, fastest first."""
+        return tuple(sorted(self.timed, key=lambda record: hot_median(record)))
+
+
+def case_key(case: CaseRecord) -> tuple[object, ...]:
+    """What makes two records' cases one."""
+    return (case.id, case.spec, case.tokens, case.routing, case.dtype, case.device, case.seed, case.step)
+
+
+def is_measured(record: Record) -> bool:
+    """Whether the record is of a real execution of the implementation."""
+    return record.provenance == Provenance.MEASURED
+
+
+def has_times(samples: Samples | None) -> TypeGuard[Samples]:
+    """Whether there is a usable median."""
+    return samples is not None and is_number(samples.median_us) and samples.median_us > 0
+
+
+def is_timed(record: Record) -> bool:
+    """Whether the record carries a measured time."""
+    return is_measured(record) and record.status == Status.PASSED and has_times(record.hot)
+
+
+def hot_median(record: Record) -> float:
+    """Microseconds of a record that `is_timed`."""
+    assert record.hot is not None
+    return record.hot.median_us
+
+
+def has_interval(samples: Samples) -> bool:
+    """Whether more than one sample stands behind the interval."""
+    return len(samples.samples_us) > 1 and is_number(samples.low_us) and is_number(samples.high_us)
+
+
+def groups(records: Iterable[Record]) -> list[Group]:
+    """The records by case, in order of first appearance."""
+    found: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        found.setdefault(case_key(record.case), []).append(record)
+    return [Group(members[0].case, tuple(members)) for members in found.values()]
+
+
+def measured_groups(run: Run) -> list[Group]:
+    """The measured records by case."""
+    return groups(record for record in run.records if is_measured(record))
+
+
+def placement_groups(run: Run) -> list[tuple[CaseRecord, int, tuple[PlacementRecord, ...]]]:
+    """The placements by case and number of ranks, in order of first appearance."""
+    found: dict[tuple[object, ...], list[PlacementRecord]] = {}
+    for placement in run.placements:
+        found.setdefault((*case_key(placement.case), placement.ranks), []).append(placement)
+    return [(rows[0].case, rows[0].ranks, tuple(rows)) for rows in found.values()]
+
+
+def widths(case: CaseRecord) -> tuple[int, ...]:
+    """The width of every group; empty where the run file does not say."""
+    known = case.layer.get("widths")
+    return tuple(known) if isinstance(known, list | tuple) and all(is_number(width) for width in known) else ()
+
+
+def is_heterogeneous(case: CaseRecord) -> bool:
+    """Whether the experts are known to differ in width."""
+    return len(set(widths(case))) > 1
+
+
+def scale_text(case: CaseRecord) -> str:
+    """How a scaled-down layer differs from the one it is named after; empty for a layer of full size."""
+    match = _SCALED.search(case.spec)
+    if match is None:
+        return ""
+    factor, per_group = match.groups()
+    text = f"scaled down: {case.spec[: match.start()]} with its hidden size and widths divided by {factor}"
+    return f"{text}, {per_group} experts a group" if per_group else text
+
+
+def case_title(case: CaseRecord) -> str:
+    """One line that names the case; scaled-down layers are called that."""
+    parts = [f"{case.spec} (scaled down)" if scale_text(case) else case.spec]
+    if case.tokens:
+        parts.append(f"{case.tokens:,} tokens".replace(",", "\u202f"))
+    parts += [part for part in (case.routing, case.dtype) if part]
+    return " · ".join(parts)
+
+
+def case_phrase(case: CaseRecord) -> str:
+    """The same as part of a sentence: the layer, and the rest in parentheses."""
+    layer, *rest = case_title(case).split(" · ")
+    return f"{layer} ({', '.join(rest)})" if rest else layer
+
+
+def main_case(run: Run) -> Group | None:
+    """The measured case the verdict is about: with times if any has, unequal experts, full size, the most tokens, and
+    of those the last (real routings come after made ones). None without a measured record.
+    """
+    found = measured_groups(run)
+    if not found:
+        return None
+    best = max(range(len(found)), key=lambda index: (*_weight(found[index]), index))
+    return found[best]
+
+
+def _weight(group: Group) -> tuple[bool, bool, bool, int]:
+    case = group.case
+    return bool(group.timed), is_heterogeneous(case), not scale_text(case), case.tokens or 0
+
+
+def series_of(found: Sequence[Group]) -> list[tuple[CaseRecord, tuple[Group, ...]]]:
+    """Cases that differ in tokens alone, together and by rising tokens."""
+    series: dict[tuple[object, ...], list[Group]] = {}
+    for group in found:
+        case = group.case
+        series.setdefault((case.spec, widths(case), case.routing, case.dtype, case.device), []).append(group)
+    return [(rows[0].case, tuple(sorted(rows, key=lambda group: group.case.tokens or 0))) for rows in series.values()]
+
+
+def implementations(records: Iterable[Record]) -> list[str]:
+    """The names met, in order of first appearance."""
+    return list(dict.fromkeys(record.implementation for record in records))

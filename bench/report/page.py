@@ -1,0 +1,149 @@
+"""Puts a run's sections into one self-contained HTML page."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from ..records import Run
+from ..records.codec import plain
+from . import readings
+from .cases import case_key, case_title, main_case, measured_groups, placement_groups, scale_text
+from .formats import bytes_text, digits, is_number, rate_text
+from .sections import Section, sections
+from .verdict import other_rows, table_rows, verdict
+
+QUESTION = (
+    "Which implementation of the heterogeneous grouped expert FFN is fastest on this machine, "
+    "and what would its placement cost?"
+)
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(run: Run, path: Path) -> None:
+    """Write the report of `run` to `path`. Raises ValueError when it cannot be written."""
+    page = render(run)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{path}: expected a file that can be written, got {error.strerror or error}") from error
+
+
+def render(run: Run) -> str:
+    """The page as HTML."""
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    found = sections(run)
+    main = main_case(run)
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        question=QUESTION,
+        verdict=verdict(run),
+        placing=_placing(run),
+        main=_case_table(main) if main else None,
+        others=[_case_table(group) for group in measured_groups(run) if group != main],
+        unmeasured=other_rows(run),
+        scaled=readings.scaled_reading(run),
+        badges=_badges(run),
+        sections=found,
+        figures=_embedded(found),
+        machine=_machine(run),
+        facts=_facts(run),
+        command=shlex.join(run.command),
+        methods=readings.timing_methods(run),
+        style=_file("style.css"),
+        script=_file("report.js"),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def _file(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _embedded(found: list[Section]) -> Markup:
+    """Every figure as JSON that can stand inside a script element: no "<" is left in it."""
+    figures = {section.name: [variant.figure for variant in section.variants] for section in found}
+    return Markup(json.dumps(plain(figures), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _case_table(group: Any) -> dict[str, Any]:
+    return {
+        "title": case_title(group.case),
+        "device": group.case.device,
+        "scale": scale_text(group.case),
+        "rows": table_rows(group),
+        "note": readings.baseline_reading(group),
+    }
+
+
+def _placing(run: Run) -> str:
+    """What placing the experts of the main case on the most ranks would cost; empty where that is not known."""
+    main = main_case(run)
+    found = [
+        (ranks, rows) for case, ranks, rows in placement_groups(run) if main and case_key(case) == case_key(main.case)
+    ]
+    if not found:
+        return ""
+    return f"Placed (predicted from the same routing): {readings.placement_sentence(max(found, key=lambda x: x[0])[1])}"
+
+
+def _badges(run: Run) -> list[tuple[str, int]]:
+    """How many records there are of every provenance."""
+    kinds = [str(record.provenance) for record in run.records] + [str(row.provenance) for row in run.placements]
+    return [(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)]
+
+
+def _machine(run: Run) -> str:
+    """The machine in a few words."""
+    gpu, cpu = run.environment.gpu, run.environment.cpu
+    if gpu is not None:
+        return str(gpu.get("name") or "a GPU without a name")
+    cores = f", {cpu['cores']} cores" if cpu.get("cores") else ""
+    return f"{cpu.get('model') or 'a CPU without a name'}{cores}, no GPU"
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    environment = run.environment
+    facts = [
+        ("GPU" if key == "name" else f"GPU {_label(key)}", _fact(key, value))
+        for key, value in (environment.gpu or {"name": "none"}).items()
+    ]
+    facts += [(f"CPU {_label(key)}", _fact(key, value)) for key, value in environment.cpu.items()]
+    roof = environment.roof
+    if roof is not None:
+        facts += [(f"measured matrix rate, {dtype}", rate_text(rate)) for dtype, rate in roof.matmul_tflops.items()]
+        copied = roof.copy_tbps
+        facts.append(
+            ("measured copy bandwidth", f"{digits(copied * 1000)} GB/s" if is_number(copied) else "not measured")
+        )
+        facts.append(("roofs measured by", roof.method or "not said"))
+    else:
+        facts.append(("measured roofs", "none in this run"))
+    facts += [("Python", environment.python or "not said"), ("platform", environment.platform or "not said")]
+    facts += list(environment.libraries.items())
+    dirty = " with changes not committed" if run.git and run.git.dirty else ""
+    facts.append(("revision", f"{run.git.revision}{dirty}" if run.git else "not a repository"))
+    facts.append(("kernel sources, SHA-256", run.source_hash))
+    facts += [
+        ("started", run.started),
+        ("finished", run.finished or "interrupted"),
+        ("run file schema", str(run.schema)),
+    ]
+    return facts
+
+
+def _label(key: str) -> str:
+    return key.removesuffix("_bytes").replace("_", " ")
+
+
+def _fact(key: str, value: Any) -> str:
+    if value is None:
+        return "not known"
+    return bytes_text(value) if key.endswith("_bytes") and is_number(value) else str(value)

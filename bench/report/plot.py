@@ -1,0 +1,52 @@
+"""What every figure shares: a figure is a plain dict of Plotly's JSON, coloured by the page for light and dark."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from ..records import Record
+from .palette import colour, marker
+
+Figure = dict[str, Any]
+
+
+def text(name: object) -> str:
+    """A name as Plotly must be given it so that markup in it stays text."""
+    return html.escape(str(name), quote=False).replace("%{", "%\u200b{")
+
+
+def layout(*, height: int, x: dict[str, Any], y: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A layout with the margins and the legend of this report. Texts and grid get their colours in the page."""
+    return {
+        "height": height,
+        "margin": {"l": 8, "r": 12, "t": 44, "b": 8},
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        "hovermode": "closest",
+        "xaxis": {"automargin": True, "zeroline": False, **x},
+        "yaxis": {"automargin": True, "zeroline": False, **y},
+        **more,
+    }
+
+
+def points(record: Record | str, **more: Any) -> dict[str, Any]:
+    """The beginnings of a scatter trace in an implementation's colour and marker."""
+    name = record if isinstance(record, str) else record.implementation
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": text(name),
+        "legendgroup": name,
+        "line": {"color": colour(name), "width": 2},
+        "marker": {"color": colour(name), "symbol": marker(name), "size": 8},
+        **more,
+    }
+
+
+def rule(value: float, label: str, *, axis: str = "y", dash: str = "dash", reference: str = "paper") -> dict[str, Any]:
+    """A labelled straight line across the plot at `value`, as {"shape", "annotation"}."""
+    other = "x" if axis == "y" else "y"
+    ends = {f"{other}0": 0, f"{other}1": 1, f"{other}ref": reference, f"{axis}0": value, f"{axis}1": value}
+    shape = {"type": "line", **ends, "line": {"color": "#808080", "width": 1.5, "dash": dash}}
+    place = {"x": 1, "xref": "paper", "xanchor": "right", "y": value, "yanchor": "bottom"}
+    return {"shape": shape, "annotation": {**place, "text": text(label), "showarrow": False, "font": {"size": 12}}}

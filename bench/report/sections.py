@@ -1,0 +1,256 @@
+"""The report's sections: a figure, its sentence and its rows, with a variant for every case there is to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..records import CaseRecord, PlacementRecord, Run
+from . import readings
+from .cases import Group, case_key, case_title, main_case, measured_groups, placement_groups, scale_text, series_of
+from .figures_placement import work_per_rank
+from .figures_time import phases, rate_against_tokens, samples_in_order, time_against_tokens
+from .figures_work import compiled_kernels, heterogeneous_against_uniform, pairs, useful_and_executed
+from .formats import NONE, bytes_text, digits, flops_text, whole
+from .plot import Figure
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One choice of a section: figure, sentence, and a small table (header and rows) where there is one."""
+
+    label: str
+    figure: Figure
+    reading: str
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what the figure shows, where it comes from, and its variants; `empty` is said when there are none."""
+
+    name: str
+    title: str
+    lead: str
+    provenance: str
+    empty: str
+    variants: list[Variant] = field(default_factory=list)
+    first: int = 0
+
+
+def sections(run: Run) -> list[Section]:
+    """Every section, in reading order."""
+    found = measured_groups(run)
+    main = main_case(run)
+    return [
+        *_against_tokens(run, found, main),
+        _cases(
+            "work",
+            "Useful against executed FLOPs",
+            "What the mathematics needs, and what tiles and padding add to it. Counted, not timed.",
+            found,
+            main,
+            lambda group: (useful_and_executed(group), readings.work_reading(group)),
+            "No measured record counts FLOPs.",
+        ),
+        _uniform(run, main),
+        *_inside(found, main),
+        _placement(run, main),
+        _compiled(run),
+    ]
+
+
+def _against_tokens(run: Run, found: Sequence[Group], main: Group | None) -> list[Section]:
+    series = series_of(found)
+    return [
+        _series(
+            "time",
+            "Time against tokens",
+            "Median of hot samples with its 95 % interval; lower is better.",
+            series,
+            main,
+            lambda rows: (time_against_tokens(rows), readings.time_reading(rows)),
+        ),
+        _series(
+            "rate",
+            "Useful TFLOP/s against tokens",
+            "FLOPs the mathematics needs over the hot median; the dashed line is the matrix rate measured in this run.",
+            series,
+            main,
+            lambda rows: (
+                rate_against_tokens(rows, run.environment),
+                readings.rate_reading(rows, run.environment),
+            ),
+        ),
+    ]
+
+
+def _inside(found: Sequence[Group], main: Group | None) -> list[Section]:
+    return [
+        _cases(
+            "phases",
+            "Phases",
+            "Where the time goes inside each implementation.",
+            found,
+            main,
+            lambda group: (phases(group), readings.phases_reading(group)),
+            "No phase was timed in this run.",
+        ),
+        _cases(
+            "samples",
+            "Samples in time order",
+            "Every hot sample as it was taken: drift, throttling and disturbance show here.",
+            found,
+            main,
+            lambda group: (samples_in_order(group), readings.samples_reading(group)),
+            "Nothing was timed in this run.",
+        ),
+    ]
+
+
+def _label(case: CaseRecord, title: str) -> str:
+    return f"{title} · on {case.device}" if case.device else title
+
+
+def _series(
+    name: str,
+    title: str,
+    lead: str,
+    series: Sequence[tuple[CaseRecord, tuple[Group, ...]]],
+    main: Group | None,
+    draw: Callable[[tuple[Group, ...]], tuple[Figure | None, str]],
+) -> Section:
+    section = Section(name, title, lead, "measured", "Nothing was timed in this run.")
+    first = 0
+    for case, rows in series:
+        figure, reading = draw(rows)
+        if figure is not None:
+            if main in rows:
+                first = len(section.variants)
+            spec = f"{case.spec} (scaled down)" if scale_text(case) else case.spec
+            label = " · ".join(part for part in (spec, case.routing, case.dtype) if part)
+            section.variants.append(Variant(_label(case, label), figure, reading))
+    return _starting(section, first)
+
+
+def _cases(
+    name: str,
+    title: str,
+    lead: str,
+    found: Sequence[Group],
+    main: Group | None,
+    draw: Callable[[Group], tuple[Figure | None, str]],
+    empty: str,
+) -> Section:
+    section = Section(name, title, lead, "measured" if name != "work" else "counted", empty)
+    first = 0
+    for group in found:
+        figure, reading = draw(group)
+        if figure is not None:
+            if group == main:
+                first = len(section.variants)
+            section.variants.append(Variant(_label(group.case, case_title(group.case)), figure, reading))
+    return _starting(section, first)
+
+
+def _uniform(run: Run, main: Group | None) -> Section:
+    section = Section(
+        "uniform",
+        "Unequal experts against equal ones",
+        "Time of the uniform layer over that of the heterogeneous one, same tokens and routing: "
+        "above 1 the heterogeneous layer is faster.",
+        "measured",
+        "No heterogeneous layer was timed beside a uniform twin.",
+    )
+    series: dict[tuple[Any, ...], list[Any]] = {}
+    for pair in pairs(run):
+        series.setdefault((pair.case.spec, pair.twin.spec, pair.case.routing, pair.case.dtype), []).append(pair)
+    first = 0
+    for (spec, twin, routing, dtype), found in series.items():
+        figure = heterogeneous_against_uniform(found)
+        if figure is not None:
+            if main and (spec, routing) == (main.case.spec, main.case.routing):
+                first = len(section.variants)
+            label = " · ".join(part for part in (f"{spec} against {twin}", routing, dtype) if part)
+            section.variants.append(Variant(label, figure, readings.uniform_reading(found)))
+    return _starting(section, first)
+
+
+_METRICS = (
+    "policy",
+    "straggler",
+    "its work",
+    "work, max / mean",
+    "work / bound",
+    "rows, max / mean",
+    "memory, max / mean",
+)
+
+
+def _placement(run: Run, main: Group | None) -> Section:
+    section = Section(
+        "placement",
+        "What a placement of these experts would cost",
+        "Work of every rank under each policy, on the routing measured above, over the mean rank.",
+        "predicted",
+        "This run holds no placements.",
+    )
+    first = 0
+    for case, ranks, rows in placement_groups(run):
+        figure = work_per_rank(rows)
+        if figure is not None:
+            if main and case_key(case) == case_key(main.case):
+                first = len(section.variants)
+            label = f"{case_title(case)} · {ranks} ranks"
+            metrics = tuple(_metrics(row) for row in rows)
+            section.variants.append(Variant(label, figure, readings.placement_reading(rows), _METRICS, metrics))
+    return _starting(section, first)
+
+
+def _metrics(row: PlacementRecord) -> tuple[str, ...]:
+    known = row.straggler is not None and 0 <= row.straggler < len(row.work)
+    work = row.work[row.straggler] if known and row.straggler is not None else None
+    ratios = (row.work_max_over_mean, row.work_over_bound, row.rows_max_over_mean, row.memory_max_over_mean)
+    straggler = f"rank {row.straggler}" if known else NONE
+    return (row.policy, straggler, flops_text(work), *(digits(ratio) for ratio in ratios))
+
+
+_RESOURCES = (
+    "implementation",
+    "kernel",
+    "configuration",
+    "registers",
+    "spills",
+    "shared memory",
+    "tensor instructions",
+)
+
+
+def _compiled(run: Run) -> Section:
+    section = Section(
+        "compiled",
+        "Kernels compiled ahead of time",
+        "Registers of every kernel and configuration; hollow where registers spill.",
+        "compiled",
+        "No kernel was compiled ahead of time in this run.",
+    )
+    figure = compiled_kernels(run)
+    if figure is not None:
+        rows = tuple(_resource(record.implementation, entry) for record in run.records for entry in record.resources)
+        section.variants.append(Variant("all", figure, readings.compiled_reading(run), _RESOURCES, rows))
+    return section
+
+
+def _resource(implementation: str, entry: dict[str, Any]) -> tuple[str, ...]:
+    shape = " ".join(str(entry[key]) for key in ("configuration", "dtype", "architecture") if entry.get(key))
+    start = (implementation, str(entry.get("name", NONE)), shape)
+    if entry.get("error"):
+        return (*start, f"failed: {entry['error']}", NONE, NONE, NONE)
+    numbers = (whole(entry.get(key)) for key in ("registers", "spills"))
+    return (*start, *numbers, bytes_text(entry.get("shared_bytes")), whole(entry.get("tensor_instructions")))
+
+
+def _starting(section: Section, first: int) -> Section:
+    return Section(**{**section.__dict__, "first": first})

@@ -1,0 +1,205 @@
+"""The verdict in a sentence, and the rows of the table behind it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from ..records import Record, Run, Samples
+from .cases import (
+    BASELINE,
+    Group,
+    case_phrase,
+    has_interval,
+    has_times,
+    hot_median,
+    implementations,
+    is_measured,
+    is_timed,
+    main_case,
+    scale_text,
+)
+from .formats import (
+    NONE,
+    counted,
+    digits,
+    interval_text,
+    is_number,
+    listed,
+    percent_text,
+    scientific,
+    time_interval_text,
+    time_text,
+)
+from .palette import colour
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """kind: "decided", "undecided" or "not measured";  remarks: what else must be known to read the sentence."""
+
+    kind: str
+    sentence: str
+    remarks: tuple[str, ...] = ()
+
+
+def verdict(run: Run) -> Verdict:
+    """Which implementation is fastest on the main case, if that can be said."""
+    remarks = _remarks(run)
+    if not run.records:
+        return Verdict("not measured", "Not measured: this run holds no records.", remarks)
+    group = main_case(run)
+    if group is None:
+        kinds = listed(sorted({str(record.provenance) for record in run.records}))
+        return Verdict("not measured", f"Not measured: every record of this run is {kinds}.", remarks)
+    ranked = group.fastest
+    if not ranked:
+        return Verdict("not measured", f"Not measured: {_outcomes(group)} on {case_phrase(group.case)}.", remarks)
+    remarks = _case_remarks(group) + remarks
+    if len(ranked) == 1:
+        only = ranked[0]
+        sentence = (
+            f"Undecided: only {only.implementation} was timed on {case_phrase(group.case)}, {_time(only)}; "
+            "there is nothing to compare it with."
+        )
+        return Verdict("undecided", sentence, remarks)
+    return _compare(group, ranked[0], ranked[1], remarks)
+
+
+def _compare(group: Group, first: Record, second: Record, remarks: tuple[str, ...]) -> Verdict:
+    where = case_phrase(group.case)
+    if not overlaps(first, second):
+        ahead = (
+            ""
+            if second.implementation == BASELINE
+            else (
+                f"; the next, {second.implementation}, "
+                f"takes {digits(hot_median(second) / hot_median(first))} times as long"
+            )
+        )
+        sentence = f"{first.implementation} is fastest on {where}: {_time(first)}, {_over_baseline(first)}{ahead}."
+        return Verdict("decided", sentence, remarks)
+    single = [record.implementation for record in (first, second) if record.hot and not has_interval(record.hot)]
+    why = f"with a single sample of {listed(single)}" if single else "and the intervals overlap"
+    sentence = (
+        f"Undecided between {first.implementation} and {second.implementation} on {where}: "
+        f"{_time(first)} against {_time(second)}, {why}. {first.implementation}: {_over_baseline(first)}."
+    )
+    return Verdict("undecided", sentence, remarks)
+
+
+def overlaps(first: Record, second: Record) -> bool:
+    """Whether the medians of two timed records cannot be told apart; a single sample never can."""
+    assert first.hot is not None
+    assert second.hot is not None
+    if not (has_interval(first.hot) and has_interval(second.hot)):
+        return True
+    return first.hot.low_us <= second.hot.high_us and second.hot.low_us <= first.hot.high_us
+
+
+def _time(record: Record) -> str:
+    assert record.hot is not None
+    interval = time_interval_text(record.hot.low_us, record.hot.high_us) if has_interval(record.hot) else "one sample"
+    return f"{time_text(record.hot.median_us)} ({interval})"
+
+
+def _over_baseline(record: Record) -> str:
+    if record.implementation == BASELINE:
+        return "so padding every expert costs nothing here"
+    speedup = record.speedup
+    if speedup is None or not is_number(speedup.ratio):
+        return f"its ratio over {BASELINE} not measured"
+    interval = interval_text(speedup.low, speedup.high)
+    text = f"{digits(speedup.ratio)} times{f' ({interval})' if interval else ''} as fast as {speedup.baseline}"
+    unsure = is_number(speedup.low) and is_number(speedup.high) and speedup.low <= 1 <= speedup.high
+    return f"{text}, which is not told apart from 1" if unsure else text
+
+
+def _outcomes(group: Group) -> str:
+    counts = Counter(str(record.status).replace("_", " ") for record in group.records)
+    untimed = counts.pop("passed", 0)
+    parts = [f"{count} {status}" for status, count in counts.items()] + ([f"{untimed} without a time"] * bool(untimed))
+    return f"of {counted(len(group.records), 'implementation')}, {listed(parts)}"
+
+
+def _case_remarks(group: Group) -> tuple[str, ...]:
+    text = scale_text(group.case)
+    return (f"This layer is {text}; it stands for no layer of full size.",) if text else ()
+
+
+def _remarks(run: Run) -> tuple[str, ...]:
+    remarks = []
+    timed = {record.implementation for record in run.records if is_timed(record)}
+    if run.records and run.environment.gpu is None:
+        others = [name for name in implementations(run.records) if name not in timed]
+        left = f" {listed(others)} {'has' if len(others) == 1 else 'have'} no time in it." if others else ""
+        remarks.append(f"There was no GPU: this is an answer for this CPU.{left}")
+    if run.finished is None:
+        remarks.append("The run was interrupted: what it had finished is drawn.")
+    return tuple(remarks)
+
+
+def table_rows(group: Group) -> list[dict[str, Any]]:
+    """One row of texts per measured record of a case: the timed ones by time, then the others."""
+    ranked = list(group.fastest)
+    rest = [record for record in group.records if not is_timed(record)]
+    rows = [measured_row(record) for record in ranked + rest]
+    if len(ranked) > 1 and not overlaps(ranked[0], ranked[1]):
+        rows[0]["best"] = True
+    return rows
+
+
+def measured_row(record: Record) -> dict[str, Any]:
+    """A measured record as texts."""
+    hot = record.hot if is_timed(record) else None
+    cold = record.cold if hot and has_times(record.cold) else None
+    executed = record.executed_flops / hot.median_us * 1e-6 if hot and is_number(record.executed_flops) else None
+    speedup = record.speedup if hot else None
+    return {
+        **_common(record),
+        "hot": time_text(hot.median_us) if hot else NONE,
+        "hot_interval": _interval(hot),
+        "cold": time_text(cold.median_us) if cold else NONE,
+        "cold_interval": _interval(cold),
+        "useful": digits(record.tflops) if hot else NONE,
+        "executed": digits(executed),
+        "share": percent_text(record.share_of_roof) if hot else NONE,
+        "speedup": digits(speedup.ratio) if speedup else ("1" if hot and record.implementation == BASELINE else NONE),
+        "speedup_interval": interval_text(speedup.low, speedup.high) if speedup else "",
+        "best": False,
+    }
+
+
+def other_rows(run: Run) -> list[dict[str, Any]]:
+    """One row of texts per record that is not measured: never with a time."""
+    rows = []
+    for record in run.records:
+        if is_measured(record):
+            continue
+        case = record.case
+        what = [f"{case.tokens} tokens"] if case.tokens else []
+        what += [part for part in (case.routing, case.dtype, case.device) if part]
+        rows.append({**_common(record), "spec": case.spec, "scale": scale_text(case), "what": " · ".join(what)})
+    return rows
+
+
+def _common(record: Record) -> dict[str, Any]:
+    error = record.error
+    return {
+        "implementation": record.implementation,
+        "colour": colour(record.implementation),
+        "provenance": str(record.provenance),
+        "status": str(record.status).replace("_", " "),
+        "passed": str(record.status) == "passed",
+        "error": scientific(error.relative) if error else NONE,
+        "worst": scientific(error.worst) if error else NONE,
+        "checked": error.checked if error else "",
+        "reason": record.reason,
+    }
+
+
+def _interval(samples: Samples | None) -> str:
+    if samples is None:
+        return ""
+    return time_interval_text(samples.low_us, samples.high_us) if has_interval(samples) else "one sample"
