@@ -5,12 +5,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where `make gpu` leaves what is worth copying back.
+RESULTS ?= gpu-results
 INSTALLED := $(VENV)/.installed
 # A folder whose entry `mohge` is this one: lets type checkers and an uninstalled Python find the package.
 LINKS := .cache/import
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format gpu clean
+.PHONY: help run test lint format gpu pictures clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -30,8 +32,11 @@ format: $(INSTALLED) ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-gpu: $(LINKS)/mohge ## everything worth doing on a GPU in under 10 minutes; results to copy back are in gpu-results/
-	PYTHON="$(PYTHON)" PYTHONPATH="$(CURDIR)/$(LINKS)" bench/gpu.sh gpu-results
+gpu: $(LINKS)/mohge ## everything worth doing on a GPU in under 10 minutes; results go to RESULTS=gpu-results
+	PYTHON="$(PYTHON)" PYTHONPATH="$(CURDIR)/$(LINKS)" bench/gpu.sh "$(RESULTS)"
+
+pictures: $(INSTALLED) ## make the README's table and picture from its committed run (needs Chromium)
+	$(BIN)/python -m mohge.bench.report.readme
 
 clean: ## remove the environment and everything generated, but not runs/
 	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks

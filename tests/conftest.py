@@ -12,7 +12,7 @@ import pytest
 
 
 def _gpu_present() -> bool:
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
+    return Path("/proc/driver/nvidia/version").exists() or any(Path("/dev").glob("nvidia[0-9c]*"))
 
 
 if not _gpu_present():

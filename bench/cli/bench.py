@@ -13,7 +13,7 @@ from ..runner.grids import REAL, check_device, check_dtype, check_implementation
 from ..runner.jobs import Job, Source, TimingLimits
 from ..runner.session import Session
 from .options import SpecOption, resolve_spec
-from .output import JsonOption
+from .output import JsonOption, check_json
 from .progress import RunProgress
 from .run import OutOption, finish
 
@@ -33,17 +33,20 @@ def bench(
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16; auto picks by device.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     seconds: Annotated[float, typer.Option(help="Longest time per case, once cold and once hot.", min=0.01)] = 4.0,
-    seed: Annotated[int, typer.Option(help="Seed of weights, inputs and routings.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights, inputs and routings.", min=0)] = 0,
+    step: Annotated[int, typer.Option(help="Where in time rotating and burst routings are.", min=0)] = 0,
     out: OutOption = Path("runs"),
     report: Annotated[bool, typer.Option(help="Write report.html beside run.json.")] = True,
     json: JsonOption = None,
-) -> None:
+) -> int:
     """Check and time implementations on the cases you name; every finished case is kept.
 
     Example: mohge bench --spec mohge-3b --tokens 64,1024 --routing zipf:1.2 --implementations torch_loop,padded_bmm
     """
     layer_spec, device = resolve_spec(spec), check_device(device)
     names = check_implementations(implementations) or (REAL if device == "cpu" else tuple(IMPLEMENTATIONS))
+    if trace is None and (domain is not None or layer is not None):
+        raise ValueError("--domain and --layer choose what to take of --trace, and none was given")
     sources = [Source(text) for text in routing or ([] if trace else ["router"])]
     sources += [Source("trace", str(trace), domain, layer)] if trace else []
     job = Job(
@@ -55,16 +58,19 @@ def bench(
         implementations=names,
         limits=TimingLimits(seconds=seconds),
         seed=seed,
+        step=step,
     )
     for index in range(len(job.cases)):
-        job.case(index).workload.routing(layer_spec, 1)  # a routing this layer cannot have is bad input, said at once
+        # A routing that this layer cannot have is bad input, and said at once.
+        job.case(index).workload.routing(layer_spec, 1, seed, step)
     check_memory(job)
+    check_json(json)
     check_writable(out)
     with RunProgress([job]) as progress:
         session = Session(out, "bench", device, progress.event)
         with session.writer:
             session.measure([job])
-    finish(session.writer.path, report=report, json=json)
+    return finish(session.writer.path, report=report, json=json)
 
 
 def _token_counts(text: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,15 @@ JsonOption = Annotated[
 
 # People read standard error: standard output stays free for --json -. Without a terminal, tables still need a width.
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 110)
+
+
+def check_json(target: str | None) -> None:
+    """Raise ValueError when `--json` names a file that could not be written later; makes nothing."""
+    if target is None or target == "-":
+        return
+    path = Path(target).absolute()
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"--json {target}: cannot be written")
 
 
 def write_json(target: str | None, value: Any) -> bool:

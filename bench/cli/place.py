@@ -10,9 +10,10 @@ import typer
 
 from ...placement import POLICIES, read_loads
 from ...reference import LayerSpec
+from ..runner.grids import check_dtype
 from ..runner.placing import place_loads
 from .options import SpecOption, resolve_spec
-from .output import JsonOption, table, write_json
+from .output import JsonOption, check_json, table, write_json
 
 # Without a file of loads: one batch of the paper's size on one rank.
 DEFAULT_TOKENS = 16384
@@ -27,6 +28,7 @@ def place(
     policy: Annotated[str, typer.Option(help=f"One of {', '.join(POLICIES)}, or all.")] = "all",
     domain: Annotated[str | None, typer.Option(help="Only this domain of the loads.")] = None,
     layer: Annotated[int | None, typer.Option(help="Only this layer of the loads.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16, for the memory.")] = "bfloat16",
     json: JsonOption = None,
 ) -> None:
     """Place the experts of a layer on ranks and show work, memory and the distance from a proven bound.
@@ -34,10 +36,14 @@ def place(
     Example: mohge place --spec mohge-3b --loads olmoe-1b-7b.counts.csv --ranks 8 --policy all
     """
     layer_spec = resolve_spec(spec)
+    check_dtype(dtype, "cuda")
+    check_json(json)
+    if loads is None and (domain is not None or layer is not None):
+        raise ValueError("--domain and --layer choose lines of --loads, and none was given")
     rows = [
         {"domain": domain_name, "layer": layer_number, **row}
         for domain_name, layer_number, counts in _cases(loads, layer_spec, domain, layer)
-        for row in place_loads(layer_spec, counts, ranks, _policies(policy))
+        for row in place_loads(layer_spec, counts, ranks, _policies(policy), dtype)
     ]
     if write_json(json, rows):
         return

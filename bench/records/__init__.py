@@ -3,6 +3,7 @@
 from .environment import collect_environment, git_state, source_hash
 from .run_file import FILE_NAME, RunWriter, check_writable, load_run, run_path
 from .schema import (
+    BASELINE,
     SCHEMA,
     CaseRecord,
     Environment,
@@ -19,6 +20,7 @@ from .schema import (
 from .status import Status
 
 __all__ = [
+    "BASELINE",
     "FILE_NAME",
     "SCHEMA",
     "CaseRecord",

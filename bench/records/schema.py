@@ -8,6 +8,7 @@ from typing import Any
 
 from .status import Status
 
+BASELINE = "padded_bmm"  # what speed-ups are over: the honest picture of ignoring heterogeneity
 SCHEMA = 1  # raised when a field changes its meaning or goes; new fields may appear beside the old ones
 
 
@@ -131,7 +132,8 @@ class PlacementRecord:
     """A placement of a case's experts. provenance: predicted or simulated unless ranks were measured.
 
     rank_of:      the rank of every expert, or a list of ranks where it has replicas
-    rows:         rows per rank;  work: FLOPs per rank;  seconds: per rank;  memory: bytes per rank
+    rows:         rows per rank;  work: FLOPs per rank;  seconds: per rank
+    parameters:   resident on each rank;  memory: their bytes in the case's dtype
     bytes_matrix: bytes from rank to rank, [P][P]
     bound:        no placement has less work on its busiest rank
     straggler:    the rank with the most work
@@ -146,6 +148,7 @@ class PlacementRecord:
     work: list[float]
     provenance: Provenance
     seconds: list[float] | None = None
+    parameters: list[int] | None = None
     memory: list[float] | None = None
     bytes_matrix: list[list[float]] | None = None
     bound: float | None = None

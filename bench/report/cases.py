@@ -10,7 +10,6 @@ from typing import TypeGuard
 from ..records import CaseRecord, PlacementRecord, Provenance, Record, Run, Samples, Status
 from .formats import is_number
 
-BASELINE = "padded_bmm"
 _SCALED = re.compile(r"/(\d+)(?:, N=(\d+))?$")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ..records import Environment, PlacementRecord, Run
-from .cases import BASELINE, Group, has_times, hot_median, implementations, scale_text
+from ..records import BASELINE, Environment, PlacementRecord, Run
+from .cases import Group, has_times, hot_median, implementations, scale_text
 from .figures_placement import drawable
 from .figures_time import roof_of, thinned, timed_names
 from .figures_work import Pair, counted_flops, parameters

@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from ..records import Record, Run, Samples
+from ..records import BASELINE, Record, Run, Samples
 from .cases import (
-    BASELINE,
     Group,
     case_phrase,
     has_interval,

@@ -75,7 +75,7 @@ def implementation_ability(name: str) -> Ability:
         reason = IMPLEMENTATIONS[name].supports(spec, torch.bfloat16, torch.device("cuda"))
         if reason is None:
             return Ability(name, "measured", f"on {gpu}")
-        return Ability(name, "no", reason)
+        return Ability(name, "no", reason, "see the reason; `mohge bench --implementations` runs the others")
     if IMPLEMENTATIONS[name].supports(spec, torch.float32, torch.device("cpu")) is None and name not in _WITHOUT_GPU:
         return Ability(name, "measured", f"on the CPU, torch {torch.__version__}", GPU_REMEDY + " for GPU times")
     return _WITHOUT_GPU[name]() if name in _WITHOUT_GPU else Ability(name, "no", NO_GPU, GPU_REMEDY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,33 +17,34 @@ CPU_TOKENS = (8, 32, 128)
 GPU_TOKENS = (64, 1024, 16384, 65536)
 # Interpreted and simulated kernels: one Python step per program or thread, so a very small layer.
 SCALED_TOKENS = 24
+TRACE_PATTERNS = ("*.topk.npz", "*.counts.csv")
 # What is left goes to weights, checks and compilation.
 TIMED_SHARE = 0.5
 
 
 def find_traces() -> tuple[Path, ...]:
-    """Routing traces lying where they usually do: $MOHGE_TRACES, ./traces, or shared/data beside the checkout."""
-    places = [Path(os.environ["MOHGE_TRACES"])] if os.environ.get("MOHGE_TRACES") else []
-    places += [Path("traces"), Path("../shared/data"), Path(__file__).resolve().parents[3] / "shared" / "data"]
-    for place in places:
-        found = sorted(path for pattern in ("*.topk.npz", "*.counts.csv") for path in place.glob(pattern))
+    """Routing traces lying where they usually do: $MOHGE_TRACES, else ./traces, else ../shared/data.
+
+    Raises ValueError when MOHGE_TRACES names a folder without traces.
+    """
+    given = os.environ.get("MOHGE_TRACES")
+    for place in [Path(given)] if given else [Path("traces"), Path("../shared/data")]:
+        found = sorted(path for pattern in TRACE_PATTERNS for path in place.glob(pattern))
         if found:
             return tuple(found)
+    if given:
+        raise ValueError(f"MOHGE_TRACES: expected a folder with {' or '.join(TRACE_PATTERNS)}, got {given}")
     return ()
 
 
 @dataclass(frozen=True)
 class TraceChoice:
-    """Which traces a run may use, and what to take of each."""
+    """Which traces a run may use, and what to take of each; left_out says which found ones it may not, and why."""
 
     paths: tuple[Path, ...]
     domain: str | None = None
     layer: int | None = None
-
-    def check(self) -> None:
-        """Raise ValueError unless every trace can be opened with this domain and layer."""
-        for path in self.paths:
-            open_trace(path, self.domain, self.layer)
+    left_out: tuple[str, ...] = ()
 
     def fitting(self, spec: LayerSpec) -> tuple[Source, ...]:
         """The traces made for a layer like `spec`: same experts, and same K where they have one."""
@@ -54,6 +56,38 @@ class TraceChoice:
                 continue
             sources.append(Source("trace", str(path), self.domain, self.layer))
         return tuple(sources)
+
+
+def choose_traces(given: tuple[Path, ...], domain: str | None, layer: int | None) -> TraceChoice:
+    """The traces given, every one of which must have this domain and layer, or those found that have them.
+
+    Raises ValueError for a given trace that cannot be used, and for a domain or layer that no trace has.
+    """
+    for path in given:
+        open_trace(path, domain, layer)
+    if given:
+        return TraceChoice(given, domain, layer)
+    usable, left_out = [], []
+    for path in find_traces():
+        try:
+            open_trace(path, domain, layer)
+            usable.append(path)
+        except ValueError as error:
+            left_out.append(str(error))
+    if not usable and (domain is not None or layer is not None):
+        raise ValueError(left_out[0] if left_out else "--domain and --layer choose what to take of a trace; found none")
+    return TraceChoice(tuple(usable), domain, layer, tuple(left_out))
+
+
+def fitting_jobs(jobs: list[Job]) -> list[Job]:
+    """The jobs whose weights fit this machine's memory; the first must. Raises ValueError."""
+    check_memory(jobs[0])
+    fitting = []
+    for job in jobs:
+        with contextlib.suppress(ValueError):
+            check_memory(job)
+            fitting.append(job)
+    return fitting
 
 
 def default_jobs(device: str, traces: TraceChoice, *, minutes: float) -> list[Job]:
@@ -70,9 +104,11 @@ def default_jobs(device: str, traces: TraceChoice, *, minutes: float) -> list[Jo
     plans = []
     for spec in specs:
         real = traces.fitting(spec)
-        # Without a trace a Zipf routing stands in, under its own name; the last layer is there for its trace alone.
+        # Without a trace a Zipf routing stands in, under its own name; the last layer is there for its trace alone. On
+        # a CPU, where minutes are short, the uniform twin is compared on the router's routing only.
         made = (Source("router"),) if spec.name.startswith("mohge") else ()
-        routings = made + (real or ((Source("zipf:1.0"),) if made else ()))
+        skewed = real or ((Source("zipf:1.0"),) if made else ())
+        routings = made if on_cpu and spec.name == "mohge-3b-uniform" else made + skewed
         cases = tuple((tokens, source) for source in routings for tokens in (CPU_TOKENS if on_cpu else GPU_TOKENS))
         if cases:
             plans.append((spec, cases))

@@ -47,6 +47,7 @@ class Job:
 
     mode:  "measured", or how the kernels are stood in for: "interpreted", "simulated"; then nothing is timed
     cases: tokens and routing of each
+    step:  where in time rotating and burst routings are
     roofs: measure the machine's limits before the cases
     """
 
@@ -58,13 +59,14 @@ class Job:
     implementations: tuple[str, ...]
     limits: TimingLimits = TimingLimits()
     seed: int = 0
+    step: int = 0
     roofs: bool = False
 
     def case(self, index: int) -> Case:
         """Case number `index`. Raises ValueError when its routing is none."""
         tokens, source = self.cases[index]
         kind = self.device.partition(":")[0]
-        return Case(self.spec, tokens, source.workload(), self.dtype, kind, self.seed)
+        return Case(self.spec, tokens, source.workload(), self.dtype, kind, self.seed, self.step)
 
     def case_record(self, index: int) -> CaseRecord:
         """Case number `index` as a run file carries it."""

@@ -12,18 +12,19 @@ from ...placement import Placement, allocate
 from ...reference import LayerSpec
 from ..records import CaseRecord, PlacementRecord, Provenance
 
+DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _RATIOS = ("rows_max_over_mean", "work_max_over_mean", "work_over_bound", "memory_max_over_mean")
 
 
 def place_loads(
-    spec: LayerSpec, counts: NDArray[np.int64], ranks: int, policies: Sequence[str]
+    spec: LayerSpec, counts: NDArray[np.int64], ranks: int, policies: Sequence[str], dtype: str
 ) -> list[dict[str, Any]]:
     """One row per policy for rows per expert counts int[E].
 
-    work is FLOPs per rank, exact for these counts; memory is bytes of bf16 parameters; bound is proven. No time is
-    predicted. Raises ValueError for loads or ranks that make no placement.
+    work is FLOPs per rank, exact for these counts; memory is bytes of parameters in `dtype`; bound is proven. No time
+    is predicted. Raises ValueError for loads or ranks that make no placement.
     """
-    return [_row(allocate(policy, spec, counts, ranks)) for policy in policies]
+    return [_row(allocate(policy, spec, counts, ranks, dtype_bytes=DTYPE_BYTES[dtype])) for policy in policies]
 
 
 def placement_records(
@@ -32,7 +33,7 @@ def placement_records(
     """The same rows as records of a case; raises the same."""
     return [
         PlacementRecord(case=case, provenance=Provenance.PREDICTED, **row)
-        for row in place_loads(spec, counts, ranks, policies)
+        for row in place_loads(spec, counts, ranks, policies, case.dtype or "bfloat16")
     ]
 
 
@@ -43,6 +44,7 @@ def _row(placement: Placement) -> dict[str, Any]:
         "rank_of": placement.rank_of.tolist(),
         "rows": placement.rows.tolist(),
         "work": placement.work.tolist(),
+        "parameters": placement.parameters.tolist(),
         "memory": placement.memory.tolist(),
         "bound": placement.bound,
         "straggler": placement.straggler,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
@@ -42,6 +43,7 @@ class Session:
         """Start the run file in a new folder below `out`. Raises ValueError when it cannot be written."""
         self._environment = collect_environment(device)
         self._on_event = on_event
+        self._lock = threading.Lock()
         self.writer = RunWriter.create(
             out,
             name,
@@ -75,40 +77,41 @@ class Session:
     def check(self, jobs: Sequence[Job], compiled: Sequence[str]) -> None:
         """What has no times, several at once: interpreted and simulated jobs, and kernels that are only compiled.
 
-        Records enter the run file as each job or compilation ends.
+        Records enter the run file as they come.
         """
         tasks = [partial(self._untimed, job) for job in jobs] + [partial(self._compiled, name) for name in compiled]
         pool = ThreadPoolExecutor(max_workers=UNTIMED_AT_ONCE)
         try:
             for done in as_completed([pool.submit(task) for task in tasks]):
-                for record in done.result():
-                    self._add(record)
+                done.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _untimed(self, job: Job) -> list[Record]:
-        return list(run_job(job, self._on_event))
+    def _untimed(self, job: Job) -> None:
+        for record in run_job(job, self._on_event):
+            self._add(record)
 
-    def _compiled(self, name: str) -> list[Record]:
+    def _compiled(self, name: str) -> None:
         """The record of provenance `compiled` of an implementation whose kernels cannot run here at full size."""
         self._on_event({"event": "begin", "what": f"compiling {name} ahead of time"})
         resources, reason = compile_ahead(name)
         architecture = next((entry["architecture"] for entry in resources if entry.get("architecture")), "")
-        return [
+        case = CaseRecord(spec="every configuration", tokens=None, routing=None, dtype=DTYPE, device=architecture)
+        broken = [entry for entry in resources if entry.get("error")]
+        self._add(
             Record(
                 implementation=name,
                 provenance=Provenance.COMPILED,
-                status=Status.NOT_RUN if resources else Status.UNSUPPORTED,
-                case=CaseRecord(
-                    spec="every configuration", tokens=None, routing=None, dtype=DTYPE, device=architecture
-                ),
+                status=Status.UNSUPPORTED if not resources else Status.CRASHED if broken else Status.NOT_RUN,
+                case=case,
                 reason=reason or summary(resources),
                 resources=resources,
             )
-        ]
+        )
 
     def _add(self, record: Record) -> None:
-        self.writer.append(record)
+        with self._lock:
+            self.writer.append(record)
         self._on_event({"event": "finished", "record": record})
 
     def _add_roof(self, roof: Roof) -> None:

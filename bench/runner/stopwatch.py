@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...kernels import Layer
 from ..gate import status_of
-from ..records import Samples, Speedup, Status
-from ..timing import Failure, make_timer, measure_interleaved, ratio_interval
+from ..records import BASELINE, Samples, Speedup, Status
+from ..timing import Failure, Prepared, Timer, measure_interleaved, ratio_interval
 from .jobs import TimingLimits
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ...dispatch import DispatchPlan
 
-BASELINE = "padded_bmm"
 # The phases of one implementation together may take this share of the time its case has.
 PHASES_SHARE = 0.25
 
@@ -32,10 +31,46 @@ class Times:
     failure: tuple[Status, str] | None = None
 
 
+@dataclass(frozen=True)
+class GuardedTimer:
+    """A timer that calls `guard` as soon as something raises, while it is still known who was running.
+
+    Errors of a GPU surface when the timer waits for it, outside the call that caused them.
+    """
+
+    timer: Timer
+    guard: Callable[[], None]
+
+    def seconds(self) -> float:
+        """See `Timer`."""
+        return self.timer.seconds()
+
+    def prepare(self, call: Callable[[], Any]) -> Prepared:
+        """See `Timer`."""
+        try:
+            return self.timer.prepare(call)
+        except Exception:
+            self.guard()
+            raise
+
+    def sample(self, prepared: Prepared, *, cold: bool) -> float:
+        """See `Timer`."""
+        try:
+            return self.timer.sample(prepared, cold=cold)
+        except Exception:
+            self.guard()
+            raise
+
+    def method(self, prepared: Prepared, *, cold: bool) -> str:
+        """See `Timer`."""
+        return self.timer.method(prepared, cold=cold)
+
+
 def time_layers(
     layers: Mapping[str, Layer],
     x: torch.Tensor,
     plan: DispatchPlan,
+    timer: Timer,
     limits: TimingLimits,
     mark: Callable[[str], Callable[[Callable[[], Any]], Callable[[], Any]]],
     alive: Callable[[], None],
@@ -45,7 +80,7 @@ def time_layers(
     mark(name) wraps a call so that it is known who is running; alive() is called after every round.
     """
     options: dict[str, Any] = {
-        "timer": make_timer(str(x.device)),
+        "timer": timer,
         "min_samples": limits.min_samples,
         "max_samples": limits.max_samples,
         "target": limits.target,

@@ -20,7 +20,8 @@ from ..records.codec import decode
 from .jobs import Job
 
 WORKER = (sys.executable, "-m", "mohge.bench.runner.worker")
-# What a worker needs in its environment before anything is imported.
+# What a worker needs in its environment before anything is imported, and what must not be there otherwise.
+STAND_INS = ("TRITON_INTERPRET", "NUMBA_ENABLE_CUDASIM")
 MODE_ENVIRONMENT = {
     "measured": {},
     "interpreted": {"TRITON_INTERPRET": "1"},
@@ -54,7 +55,9 @@ def run_job(
         left = range(finished, len(job.cases))
         if culprit is None:
             # Nothing was running yet (imports, weights): no implementation is to blame, and trying again is no use.
-            yield from (_record(job, name, case, status, reason) for case in left for name in job.implementations)
+            for case in left:
+                outcome = (status, reason) if case == finished else (Status.NOT_RUN, f"not reached: {reason}")
+                yield from (_record(job, name, case, *outcome) for name in job.implementations)
             return
         for case in left:
             later = f"not tried again: {status} at {_title(job, finished)}"
@@ -77,7 +80,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **MODE_ENVIRONMENT[job.mode], "PYTHONUNBUFFERED": "1"},
+            env=worker_environment(job.mode),
             text=True,
         )
 
@@ -133,6 +136,12 @@ class _Worker:
         last = [line.strip() for line in self._errors.read().splitlines() if line.strip()][-1:]
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
         return Status.CRASHED, f"worker ended with {how}" + (f": {last[0]}" if last else ""), culprit
+
+
+def worker_environment(mode: str) -> dict[str, str]:
+    """The environment of a worker of this mode: a stand-in the user has switched on must not pass for a measurement."""
+    inherited = {key: value for key, value in os.environ.items() if key not in STAND_INS}
+    return {**inherited, **MODE_ENVIRONMENT[mode], "PYTHONUNBUFFERED": "1"}
 
 
 def _title(job: Job, index: int) -> str:

@@ -20,14 +20,15 @@ from ...dispatch import make_plan, on_device
 from ...kernels import IMPLEMENTATIONS, Layer
 from ...reference import ExpertWeights, Routing, expert_flops, layer_bytes
 from ..gate import GateResult, Trusted, answer, check, pose, status_of
-from ..records import ErrorRecord, Provenance, Record, Status
+from ..records import BASELINE, ErrorRecord, Provenance, Record, Status
 from ..records.codec import dumps
-from ..timing import measure_roofs
+from ..timing import make_timer, measure_roofs
 from ..workloads import Case, parse_routing, routing_counts
 from .jobs import Job
-from .stopwatch import BASELINE, Times, speedup, time_layers
+from .stopwatch import GuardedTimer, Times, speedup, time_layers
 
-PROOF_IMPLEMENTATION, PROOF_TOKENS = "torch_loop", 64
+PROOF_IMPLEMENTATIONS, PROOF_TOKENS = ("torch_loop", "torch_grouped_mm", "padded_bmm"), 64
+CONTEXT_LOST = 70  # the exit code
 NOBODY = 255
 
 
@@ -42,7 +43,9 @@ class Worker:
         self._weights = ExpertWeights.random(job.spec, job.seed)
         self._layers: dict[str, Layer] = {}
         self._refused: dict[str, tuple[Status, str]] = {}
-        self._trusted: Trusted | None = None
+        self._trusted: dict[str, Trusted | None] = {}
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
 
     def run(self) -> None:
         """All cases, in order."""
@@ -67,6 +70,7 @@ class Worker:
             self._layers[name] = implementation.prepare(self._job.spec, self._weights, self._device, self._dtype)
         except Exception as error:  # one implementation's failure is its record
             self._refused[name] = status_of(error)
+            self._leave_if_context_is_lost()
         self._mark(None)
 
     def _case(self, case: Case) -> None:
@@ -77,11 +81,13 @@ class Worker:
         errors: dict[str, ErrorRecord] = {}
         self._emit(event="begin", what=f"{_title(case)}: computing the reference")
         question = pose(case.spec, self._weights, inputs.routing, self._dtype)
-        trusted = None if question.tokens is None else self._prove()
         for name, layer in self._layers.items():
             self._emit(event="begin", what=f"{_title(case)}: checking {name}")
             self._mark(name)
-            result = answer(layer, question, self._device, trusted)
+            proof = None if question.tokens is None else self._prove(name)
+            result = answer(layer, question, self._device, proof)
+            if result.status is Status.CRASHED:
+                self._leave_if_context_is_lost()
             self._mark(None)
             outcomes[name] = (result.status, result.reason)
             errors[name] = _error_record(result)
@@ -93,23 +99,39 @@ class Worker:
             outcome = (times[name].failure if name in times else None) or outcomes[name]
             self._emit(event="record", record=self._record(name, case, counts, outcome, errors.get(name), times))
 
-    def _prove(self) -> Trusted | None:
-        """A layer that was itself checked whole, for cases too large for the reference; None when there is none."""
-        layer = self._layers.get(PROOF_IMPLEMENTATION)
-        if self._trusted is None and layer is not None:
-            small = Case(
-                self._job.spec,
-                PROOF_TOKENS,
-                parse_routing("uniform"),
-                self._job.dtype,
-                self._device.type,
-                self._job.seed,
-            )
+    def _prove(self, candidate: str) -> Trusted | None:
+        """Another implementation than `candidate` that was itself checked whole, for cases too large for the
+        reference; None when there is none.
+        """
+        name = next((name for name in PROOF_IMPLEMENTATIONS if name in self._layers and name != candidate), None)
+        if name is None:
+            return None
+        if name not in self._trusted:
+            spec, dtype = self._job.spec, self._job.dtype
+            small = Case(spec, PROOF_TOKENS, parse_routing("uniform"), dtype, self._device.type, self._job.seed)
             routing = small.inputs().routing
-            result = check(layer, small.spec, self._weights, routing, dtype=self._dtype, device=self._device)
-            if result.passed and result.whole:
-                self._trusted = Trusted(PROOF_IMPLEMENTATION, layer, result)
-        return self._trusted
+            layer = self._layers[name]
+            result = check(layer, spec, self._weights, routing, dtype=self._dtype, device=self._device)
+            proven = result.passed and result.whole
+            self._trusted[name] = Trusted(name, layer, result) if proven else None
+        return self._trusted[name]
+
+    def _leave_if_context_is_lost(self) -> None:
+        """End this process when an error has broken the CUDA context: every later call of anybody would fail in it.
+
+        The marker still names the implementation that was running, so the supervisor blames the right one and goes on
+        in a fresh process.
+        """
+        if self._device.type != "cuda":
+            return
+        import torch
+
+        try:
+            torch.cuda.synchronize(self._device)
+            torch.ones(1, device=self._device).sum().item()
+        except Exception as error:
+            print(f"the CUDA context is lost: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
+            os._exit(CONTEXT_LOST)
 
     def _time(self, case: Case, names: list[str], x: Any, routing: Routing) -> dict[str, Times]:
         import torch
@@ -119,7 +141,8 @@ class Worker:
         plan = make_plan(on_device(routing, self._device), case.spec)
         layers = {name: self._layers[name] for name in names}
         alive = partial(self._emit, event="alive")
-        times = time_layers(layers, hidden, plan, self._job.limits, self._marked, alive)
+        timer = GuardedTimer(make_timer(self._job.device), self._leave_if_context_is_lost)
+        times = time_layers(layers, hidden, plan, timer, self._job.limits, self._marked, alive)
         self._mark(None)
         return times
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from mohge.bench.cli import main
+from mohge.bench.report.readme import BLOCK, picture, rewritten
 from mohge.kernels import IMPLEMENTATIONS
 from mohge.placement import POLICIES
 from mohge.reference import PRESETS
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -45,6 +47,19 @@ def test_every_command_it_shows_exists(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_every_make_target_it_shows_exists() -> None:
-    makefile = (Path(__file__).resolve().parents[2] / "Makefile").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"^make (\w+)", README, flags=re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_figures_come_from_the_committed_run() -> None:
+    """After a change of the run or of the kernels: `make pictures`."""
+    assert rewritten(README) == README
+
+
+def test_picture_is_that_of_the_committed_run() -> None:
+    found = BLOCK.search(README)
+    assert found is not None
+    shown = picture(found["path"])
+    assert f"({shown})" in README
+    assert (ROOT / shown).read_bytes().startswith(b"\x89PNG")

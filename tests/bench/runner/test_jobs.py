@@ -53,7 +53,6 @@ def test_scaled_down_is_named_and_valid() -> None:
 
 def test_default_jobs_take_a_trace_where_it_fits(tmp_path: Path) -> None:
     trace = TraceChoice((counts_csv(tmp_path / "loads.counts.csv", 64),))
-    trace.check()
     jobs = default_jobs("cpu", trace, minutes=1)
     assert [job.spec.name for job in jobs] == ["mohge-3b", "mohge-3b-uniform"]
     assert {source.text for job in jobs for _, source in job.cases} == {"router", "trace"}
@@ -92,11 +91,12 @@ def test_bad_choices_are_named(call, message: str) -> None:
 def test_place_loads_rows_agree_with_each_other() -> None:
     spec = LayerSpec.preset("mohge-3b")
     counts = np.random.default_rng(0).integers(1, 100, spec.experts)
-    rows = place_loads(spec, counts, 8, ["aga", "lpt"])
+    rows = place_loads(spec, counts, 8, ["aga", "lpt"], "float32")
     for row in rows:
         work = np.zeros(8)
         np.add.at(work, row["rank_of"], counts * 6 * spec.hidden * spec.expert_widths)
         np.testing.assert_allclose(row["work"], work)
+        assert row["memory"] == [4 * count for count in row["parameters"]]
         assert row["straggler"] == int(work.argmax())
         assert row["work_max_over_mean"] == pytest.approx(work.max() / work.mean())
         assert row["work_over_bound"] >= 1

@@ -10,7 +10,7 @@ import pytest
 
 from mohge.bench.records import Record, Status
 from mohge.bench.runner.jobs import Job, Source
-from mohge.bench.runner.supervisor import run_job
+from mohge.bench.runner.supervisor import run_job, worker_environment
 from mohge.reference import LayerSpec
 
 SPEC = LayerSpec("tiny", hidden=8, widths=(4, 8), experts_per_group=2, top_k=2, top_groups=1)
@@ -96,5 +96,13 @@ def test_silence_becomes_a_timeout(run) -> None:
 
 def test_death_before_any_implementation_blames_nobody_and_ends(run) -> None:
     records = run(start="raise ImportError('no weights')")
-    assert [r.status for r in records] == [Status.CRASHED] * 6
+    assert [r.status for r in records] == [Status.CRASHED] * 2 + [Status.NOT_RUN] * 4
     assert all("no weights" in r.reason for r in records)
+
+
+def test_a_measuring_worker_never_inherits_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
+    assert not {"TRITON_INTERPRET", "NUMBA_ENABLE_CUDASIM"} & worker_environment("measured").keys()
+    assert worker_environment("interpreted")["TRITON_INTERPRET"] == "1"
+    assert "NUMBA_ENABLE_CUDASIM" not in worker_environment("interpreted")

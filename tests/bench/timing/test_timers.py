@@ -81,11 +81,11 @@ class FixedTimer:
         self.results.append(call())
         return Prepared(call)
 
-    def sample(self, prepared: Prepared, *, cold: bool) -> float:  # noqa: ARG002
+    def sample(self, prepared: Prepared, *, cold: bool) -> float:
         self.now += self.microseconds * 1e-6
         return self.microseconds
 
-    def method(self, prepared: Prepared, *, cold: bool) -> str:  # noqa: ARG002
+    def method(self, prepared: Prepared, *, cold: bool) -> str:
         return "fixed"
 
 

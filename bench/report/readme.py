@@ -1,0 +1,106 @@
+"""The README's figures: a table and a picture made from a committed run, and nothing else.
+
+    python -m mohge.bench.report.readme
+
+rewrites the block between `<!-- run: PATH -->` and `<!-- end of run -->` from the run at PATH and takes the picture of
+its report with a headless browser. The picture's name carries a hash of the run, so that a test sees when it is stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ..records import Run, load_run, run_path, source_hash
+from .cases import case_phrase, hot_median, main_case
+from .formats import digits, interval_text, rate_text, time_text
+from .page import write_report
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"<!-- run: (?P<path>\S+) -->\n.*?<!-- end of run -->", flags=re.DOTALL)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PICTURE_SIZE = (1200, 900)
+
+
+def block(run: Run, run_file: str) -> str:
+    """What stands in the README for a run: the picture, the table of its main case, and where it comes from."""
+    group = main_case(run)
+    if group is None:
+        raise ValueError(f"{run_file}: expected a run with measured records")
+    lines = [
+        f"<!-- run: {run_file} -->",
+        f"![The report's first screen]({picture(run_file)})",
+        "",
+        f"{case_phrase(group.case)} on {_machine(run)}, measured by `{' '.join(run.command)}`:",
+        "",
+        "| implementation | time | useful TFLOP/s | times as fast as padded_bmm (95 % interval) |",
+        "|---|--:|--:|--:|",
+    ]
+    for record in group.fastest:
+        ratio = "1"
+        if record.speedup is not None:
+            interval = interval_text(record.speedup.low, record.speedup.high)
+            ratio = f"{digits(record.speedup.ratio)} ({interval})"
+        time = time_text(hot_median(record))
+        lines.append(f"| `{record.implementation}` | {time} | {rate_text(record.tflops)} | {ratio} |")
+    if run.source_hash != source_hash():
+        lines += ["", "Stale: the kernels' sources have changed since this run."]
+    return "\n".join([*lines, "<!-- end of run -->"])
+
+
+def picture(run_file: str) -> str:
+    """The picture's path, beside the run, with eight digits of the run's hash in its name."""
+    digest = hashlib.sha256((ROOT / run_file).read_bytes()).hexdigest()[:8]
+    return str(Path(run_file).parent / f"report-{digest}.png")
+
+
+def rewritten(readme: str) -> str:
+    """The README's text with every block made anew. Raises ValueError when it has none, or a run cannot be read."""
+    if not BLOCK.search(readme):
+        raise ValueError("README.md: expected a block <!-- run: PATH --> ... <!-- end of run -->, found none")
+    return BLOCK.sub(lambda found: block(load_run(ROOT / found["path"]), found["path"]), readme)
+
+
+def photograph(run_file: str) -> None:
+    """Take the picture of the run's report with a headless browser. Raises ValueError when there is none."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise ValueError(f"expected one of {', '.join(BROWSERS)} on the PATH to take the picture, found none")
+    target = ROOT / picture(run_file)
+    for old in target.parent.glob("report-*.png"):
+        old.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        write_report(load_run(run_path(ROOT / run_file)), page)
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000")
+        own = (f"--user-data-dir={folder}/profile", f"--window-size={','.join(map(str, PICTURE_SIZE))}")
+        command = [browser, *flags, *own, f"--screenshot={target}", page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def _machine(run: Run) -> str:
+    gpu, cpu = run.environment.gpu, run.environment.cpu
+    return str(gpu["name"]) if gpu else f"{cpu.get('cores', '?')} cores of a {cpu.get('model', 'CPU')}"
+
+
+def main() -> int:
+    """Rewrite README.md and take its pictures."""
+    path = ROOT / "README.md"
+    try:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(rewritten(text), encoding="utf-8")
+        for found in BLOCK.finditer(text):
+            photograph(found["path"])
+    except ValueError as error:
+        print(f"mohge: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
