@@ -30,6 +30,9 @@ for command in (run, doctor, bench, place, report):
     app.command(epilog=command.__doc__.partition("Example: ")[2] if command.__doc__ else None)(command)
 
 
+INTERRUPTED = 130  # the exit code of a command ended by Ctrl-C
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mohge {__version__}")
@@ -59,8 +62,9 @@ def main(arguments: list[str] | None = None) -> None:
         _complain(str(error))
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted")
-        sys.exit(130)
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # some versions of Typer raise, others return it
+        _complain("interrupted; what was finished is kept")
     sys.exit(code if isinstance(code, int) else 0)
 
 
