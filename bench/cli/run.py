@@ -37,7 +37,7 @@ def run(
     domain: Annotated[str | None, typer.Option(help="Domain of the trace.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 2.0,
+    minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 1.0,
     out: OutOption = Path("runs"),
     report: Annotated[bool, typer.Option(help="Write report.html beside run.json.")] = True,
     json: JsonOption = None,

@@ -13,7 +13,7 @@ from ..workloads import DTYPES, open_trace
 from .jobs import Job, Source, TimingLimits, scaled_down
 
 REAL = ("padded_bmm", "torch_loop", "torch_grouped_mm")
-CPU_TOKENS = (8, 32, 128)
+CPU_TOKENS = (16, 128)
 GPU_TOKENS = (64, 1024, 16384, 65536)
 # Interpreted and simulated kernels: one Python step per program or thread, so a very small layer.
 SCALED_TOKENS = 24
