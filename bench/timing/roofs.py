@@ -58,7 +58,9 @@ def _matmul_rate(timer: Timer, device: Any, dtype: Any, seconds: float) -> tuple
         try:
             a, b = (torch.randn(size, size, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
             out = torch.empty_like(a)
-            median_us = _median_us(timer, lambda a=a, b=b, out=out: torch.mm(a, b, out=out), left / 4)
+            median_us = _time_us(
+                timer, lambda a=a, b=b, out=out: torch.mm(a, b, out=out), left / 4, device.type == "cpu"
+            )
         except (RuntimeError, MemoryError):  # not implemented for this dtype, or no room for a larger size
             break
         best = max(best or (0.0, 0), (2 * size**3 / median_us * 1e-6, size))
@@ -74,13 +76,18 @@ def _copy_rate(timer: Timer, device: Any, seconds: float) -> float:
 
     source = torch.randn(_COPY_BYTES[device.type] // 4, device=device, dtype=torch.float32)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / _median_us(timer, lambda: target.copy_(source), seconds) * 1e-6
+    return 2 * source.nbytes / _time_us(timer, lambda: target.copy_(source), seconds, device.type == "cpu") * 1e-6
 
 
-def _median_us(timer: Timer, call: Callable[[], Any], seconds: float) -> float:
+def _time_us(timer: Timer, call: Callable[[], Any], seconds: float, fastest: bool) -> float:
+    """The median of at least three samples, or the fastest of them.
+
+    A CPU is shared with other processes, and a disturbed sample says nothing of its limit; a GPU is not, and its fastest
+    sample would be one before the clock has settled.
+    """
     prepared = timer.prepare(call)
     samples: list[float] = []
     begin = timer.seconds()
     while len(samples) < _FEWEST_SAMPLES or (timer.seconds() - begin < seconds and len(samples) < 50):
         samples.append(timer.sample(prepared, cold=False))
-    return median_interval(samples).value
+    return min(samples) if fastest else median_interval(samples).value
