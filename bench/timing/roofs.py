@@ -82,8 +82,8 @@ def _copy_rate(timer: Timer, device: Any, seconds: float) -> float:
 def _time_us(timer: Timer, call: Callable[[], Any], seconds: float, fastest: bool) -> float:
     """The median of at least three samples, or the fastest of them.
 
-    A CPU is shared with other processes, and a disturbed sample says nothing of its limit; a GPU is not, and its fastest
-    sample would be one before the clock has settled.
+    A CPU is shared with other processes, and a disturbed sample says nothing of its limit; a GPU is not, and its
+    fastest sample would be one before the clock has settled.
     """
     prepared = timer.prepare(call)
     samples: list[float] = []
