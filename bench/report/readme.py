@@ -38,7 +38,7 @@ def block(run: Run, run_file: str) -> str:
         "",
         f"{case_phrase(group.case)} on {_machine(run)}, measured by `{' '.join(run.command)}`:",
         "",
-        "| implementation | time | useful TFLOP/s | times as fast as padded_bmm (95 % interval) |",
+        "| implementation | time | useful rate | times as fast as padded_bmm (95 % interval) |",
         "|---|--:|--:|--:|",
     ]
     for record in group.fastest:
@@ -85,7 +85,7 @@ def photograph(run_file: str) -> None:
 
 def _machine(run: Run) -> str:
     gpu, cpu = run.environment.gpu, run.environment.cpu
-    return str(gpu["name"]) if gpu else f"{cpu.get('cores', '?')} cores of a {cpu.get('model', 'CPU')}"
+    return str(gpu["name"]) if gpu else f"{cpu.get('cores', '?')} cores of {cpu.get('model', 'CPU')}"
 
 
 def main() -> int:
