@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...kernels.packing import as_tensor
 from ...reference import DenseExpert, ExpertWeights, LayerSpec, Routing, expert_ffn
+from ..workloads import routing_counts
 
 # About one to two seconds of NumPy float64 on two CPU cores (47 GFLOP/s measured, some of it for tanh).
 REFERENCE_FLOPS = 3e10
@@ -47,7 +48,7 @@ def rounded_weights(weights: ExpertWeights, dtype: torch.dtype) -> ExpertWeights
 
 def layer_flops(routing: Routing, spec: LayerSpec, weights: ExpertWeights) -> int:
     """What the reference has to compute: Σ n_e · 6 · H · W_e, and the shared expert for every token."""
-    counts = np.bincount(routing.expert_ids.reshape(-1), minlength=spec.experts)
+    counts = routing_counts(routing, spec.experts)
     shared_width = 0 if weights.shared is None else spec.shared_width
     return 6 * spec.hidden * (int(counts @ spec.expert_widths) + routing.tokens * shared_width)
 
@@ -59,7 +60,7 @@ def choose_tokens(routing: Routing, spec: LayerSpec, generator: np.random.Genera
     that has rows. routing has at least one token.
     """
     ids = routing.expert_ids
-    counts = np.bincount(ids.reshape(-1), minlength=spec.experts)
+    counts = routing_counts(routing, spec.experts)
     emptiest = int(np.argmin(np.where(counts > 0, counts, np.iinfo(counts.dtype).max)))
     chosen = {0, routing.tokens - 1}
     for expert in (int(np.argmax(counts)), emptiest):

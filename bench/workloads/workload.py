@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...reference import LayerSpec, Router, Routing, check_routing, route
 from .counts import Stratum, draw_counts
-from .deal import checked, combine_weights, deal
+from .deal import checked, combine_weights, deal, routing_counts
 from .distributions import DISTRIBUTIONS, Request
 from .seeds import generator_for
 from .traces import Trace, open_trace
@@ -184,7 +184,7 @@ def _from_trace(trace: Trace, spec: LayerSpec, tokens: int, generator: np.random
     routing = Routing(ids, combine_weights(tokens, spec.top_k, generator))
     passes = tokens // len(recorded)
     least = passes * trace.counts()
-    got = np.bincount(ids.ravel(), minlength=spec.experts)
+    got = routing_counts(routing, spec.experts)
     if (got < least).any() or (got > least + trace.counts()).any():
         raise ValueError(f"{trace.path}: promised {passes} to {passes + 1} passes of the trace, gave other counts")
     check_routing(routing, spec)
