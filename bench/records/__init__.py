@@ -6,6 +6,7 @@ from .schema import (
     BASELINE,
     SCHEMA,
     CaseRecord,
+    Clocks,
     Environment,
     ErrorRecord,
     GitRecord,
@@ -16,6 +17,8 @@ from .schema import (
     Run,
     Samples,
     Speedup,
+    Telemetry,
+    TuningRecord,
 )
 from .status import Status
 
@@ -24,6 +27,7 @@ __all__ = [
     "FILE_NAME",
     "SCHEMA",
     "CaseRecord",
+    "Clocks",
     "Environment",
     "ErrorRecord",
     "GitRecord",
@@ -36,6 +40,8 @@ __all__ = [
     "Samples",
     "Speedup",
     "Status",
+    "Telemetry",
+    "TuningRecord",
     "check_writable",
     "collect_environment",
     "git_state",

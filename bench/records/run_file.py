@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from .codec import decode, dumps, plain
-from .schema import SCHEMA, Environment, GitRecord, PlacementRecord, Record, Run
+from .schema import SCHEMA, Environment, GitRecord, PlacementRecord, Record, Run, TuningRecord
 
 FILE_NAME = "run.json"
+_LISTS = ("records", "placements", "tuning")  # what a run grows by
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -57,10 +58,9 @@ class RunWriter:
         """Continue `run` in `folder`, which exists; `create` and `resume` are the usual ways in."""
         self.folder = folder
         self._head: dict[str, Any] = {
-            item.name: getattr(run, item.name) for item in fields(run) if item.name not in ("records", "placements")
+            item.name: getattr(run, item.name) for item in fields(run) if item.name not in _LISTS
         }
-        self._records = [dumps(record) for record in run.records]
-        self._placements = [dumps(placement) for placement in run.placements]
+        self._lists = {name: [dumps(item) for item in getattr(run, name)] for name in _LISTS}
         self._write()
 
     @classmethod
@@ -105,13 +105,15 @@ class RunWriter:
 
     def append(self, record: Record | Mapping[str, Any]) -> None:
         """Add one finished record, or the JSON of one, which is checked and kept with what stands beside."""
-        self._records.append(_encoded(Record, record, "record"))
-        self._write()
+        self._add("records", _encoded(Record, record, "record"))
 
     def add_placement(self, placement: PlacementRecord | Mapping[str, Any]) -> None:
         """Add one placement, or the JSON of one."""
-        self._placements.append(_encoded(PlacementRecord, placement, "placement"))
-        self._write()
+        self._add("placements", _encoded(PlacementRecord, placement, "placement"))
+
+    def add_tuning(self, tuning: TuningRecord | Mapping[str, Any]) -> None:
+        """Add one tuning study, or the JSON of one."""
+        self._add("tuning", _encoded(TuningRecord, tuning, "tuning"))
 
     def set_environment(self, environment: Environment) -> None:
         """Replace what is known of the machine, when its roofs have been measured."""
@@ -132,11 +134,14 @@ class RunWriter:
         if kind is None:
             self.finish()
 
+    def _add(self, name: str, item: str) -> None:
+        self._lists[name].append(item)
+        self._write()
+
     def _write(self) -> None:
         head = ",\n".join(f"{json.dumps(key)}: {dumps(value)}" for key, value in self._head.items())
         lists = ",\n".join(
-            f'"{key}": [' + ",".join(f"\n{item}" for item in items) + "\n]"
-            for key, items in (("records", self._records), ("placements", self._placements))
+            f'"{key}": [' + ",".join(f"\n{item}" for item in items) + "\n]" for key, items in self._lists.items()
         )
         try:
             write_text_atomically(self.path, f"{{\n{head},\n{lists}\n}}\n")

@@ -61,8 +61,11 @@ class Samples:
     """Times of one call, in microseconds, in the order they were taken.
 
     low_us, high_us: a 95 % bootstrap interval of the median
-    method:          how it was timed
+    method:          how it was timed, in words
     stop:            why sampling stopped
+    timer:           the way it was timed in a word (cpu, events, graph, cupti); empty in files older than this field
+    suspects:        places in samples_us of those taken under a throttle reason or far below the run's own clock; they
+                     stay among the samples, and the median and its interval leave them out while others remain
     """
 
     samples_us: list[float]
@@ -71,6 +74,73 @@ class Samples:
     high_us: float
     method: str
     stop: str
+    timer: str = ""
+    suspects: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """What the device's clocks did while a record's samples were taken.
+
+    source:     who was asked: nvml, recorded, ...
+    samples:    how many readings there are
+    sm_mhz:     median of the SM clock; low_mhz, high_mhz: its extremes;  memory_mhz: median of the memory clock
+    throttle:   readings under each throttle reason, by name
+    suspects:   timing samples marked suspicious, over all of the record's times
+    rule:       when a sample is marked, in words
+    """
+
+    source: str
+    samples: int
+    sm_mhz: float | None = None
+    low_mhz: float | None = None
+    high_mhz: float | None = None
+    memory_mhz: float | None = None
+    throttle: dict[str, int] = field(default_factory=dict)
+    suspects: int = 0
+    rule: str = ""
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """Sustained replay of one call under a sampler, apart from its timing. Means over the window, shares from 0 to 1.
+
+    window_s:         length of the window, after discarded_s of rise;  samples: readings in it;  calls: replays in it
+    source:           nvml, recorded or synthetic
+    sm, occupancy, tensor, dram: shares of the SMs, of their warps, of the tensor pipe, of memory bandwidth in use
+    utilization:      share of time at least one kernel ran
+    power_w:          mean power;  energy_j: energy of the window, from the counter where there is one
+    joule_per_token, tflop_per_joule: energy over tokens computed, useful 1e12 FLOP over energy
+    sm_mhz:           median SM clock;  temperature_c: the highest;  memory_bytes: the most in use
+    interval:         [low, high], a 95 % interval of each mean, by the name of its field
+    throttle:         share of readings under each throttle reason
+    unavailable:      metrics this device or driver does not give, each with the reason
+    trace:            file with the readings, beside the run file;  begin_s, end_s: the window on that file's clock
+    """
+
+    window_s: float
+    samples: int
+    source: str
+    sm: float | None = None
+    occupancy: float | None = None
+    tensor: float | None = None
+    dram: float | None = None
+    utilization: float | None = None
+    power_w: float | None = None
+    energy_j: float | None = None
+    joule_per_token: float | None = None
+    tflop_per_joule: float | None = None
+    sm_mhz: float | None = None
+    temperature_c: float | None = None
+    memory_bytes: int | None = None
+    calls: int = 0
+    discarded_s: float = 0.0
+    interval: dict[str, list[float]] = field(default_factory=dict)
+    throttle: dict[str, float] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
+    trace: str = ""
+    begin_s: float | None = None
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,8 +183,8 @@ class Record:
     share_of_roof: float | None = None
     speedup: Speedup | None = None
     resources: list[dict[str, Any]] = field(default_factory=list)
-    clocks: dict[str, Any] | None = None
-    telemetry: dict[str, Any] | None = None
+    clocks: Clocks | None = None
+    telemetry: Telemetry | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -157,6 +227,39 @@ class PlacementRecord:
     work_max_over_mean: float | None = None
     work_over_bound: float | None = None
     memory_max_over_mean: float | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TuningRecord:
+    """One study: an implementation's configurations on one class of case.
+
+    gpu:           the GPU's name, or None where nothing was run
+    spec_class, tokens, routing_class: what the winner is for, as the table of tuned configurations keys it
+    case:          the case the trials ran
+    objective:     what was minimised, in words, with its unit
+    trials:        number, state, values (the configuration), objective, reason, seconds, ... of each, in order
+    importance:    share of the objective's variance by parameter
+    pareto:        numbers of the trials that are best in time or energy
+    finalists:     the best trials timed again against each other, interleaved
+    winner:        number, values and figures of the best, or None where nothing won
+    study:         the study's name in its storage
+    """
+
+    implementation: str
+    provenance: Provenance
+    gpu: str | None
+    spec_class: str
+    tokens: int
+    routing_class: str
+    case: CaseRecord
+    objective: str
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    importance: dict[str, float] = field(default_factory=dict)
+    pareto: list[int] = field(default_factory=list)
+    finalists: list[dict[str, Any]] = field(default_factory=list)
+    winner: dict[str, Any] | None = None
+    study: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -206,4 +309,5 @@ class Run:
     git: GitRecord | None = None
     records: list[Record] = field(default_factory=list)
     placements: list[PlacementRecord] = field(default_factory=list)
+    tuning: list[TuningRecord] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)

@@ -15,7 +15,20 @@ ALLOWED = {
     "placement": {"reference"},
     "bench": {"kernels", "placement", "dispatch", "reference"},
 }
-FLOORS = ["records", "workloads", "gate", "timing", "telemetry", "tuning", "peers", "runner", "report", "cli"]
+FLOORS = [
+    "records",
+    "workloads",
+    "gate",
+    "timing",
+    "telemetry",
+    "peers",
+    "runner",
+    "tuning",
+    "comparison",
+    "report",
+    "plugin",
+    "cli",
+]
 
 
 def imported_modules(path: Path) -> set[tuple[str, ...]]:

@@ -109,7 +109,7 @@ def test_readers_outside_find_the_names_of_the_design(tmp_path: Path) -> None:
     assert {*names.split(), "share_of_roof", "clocks", "telemetry"} <= set(record)
     assert {"spec", "tokens", "routing", "dtype", "device"} <= set(record["case"])
     assert set(record["error"]) == {"relative", "worst", "where", "checked"}
-    assert set(record["hot"]) == {"median_us", "low_us", "high_us", "samples_us", "method", "stop"}
+    assert {"median_us", "low_us", "high_us", "samples_us", "method", "stop"} <= set(record["hot"])
     assert record["status"] == "passed"
     names = "case policy ranks rank_of rows work seconds memory bytes_matrix bound provenance"
     assert set(names.split()) <= set(table["placements"][0])

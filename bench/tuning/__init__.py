@@ -1,0 +1,1 @@
+"""Tuning: studies of an implementation's launch configurations, and the table their winners go to."""
