@@ -9,6 +9,7 @@ import typer
 
 from ... import __version__
 from .bench import bench
+from .compare import compare
 from .doctor import doctor
 from .place import place
 from .report import report
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, doctor, bench, place, report):
+for command in (run, doctor, bench, compare, place, report):
     app.command(epilog=command.__doc__.partition("Example: ")[2] if command.__doc__ else None)(command)
 
 
