@@ -19,7 +19,8 @@ def show(result: Comparison) -> None:
     """Print the tables, what changed its status, and what could not be compared."""
     console.print(f"A: {result.a}\nB: {result.b}", highlight=False, soft_wrap=True, markup=False)
     for title, rows in _by_case(result.rows):
-        table(f"\n{title}", _COLUMNS, [_cells(row, result) for row in rows], right=_NUMBERS)
+        table(f"\n{title}", _COLUMNS, [_cells(row) for row in rows], right=_NUMBERS)
+    console.print()
     for line in details(result):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
@@ -30,7 +31,7 @@ def markdown(result: Comparison) -> str:
     for title, rows in _by_case(result.rows):
         marks = ("--:" if column in _NUMBERS else "---" for column in _COLUMNS)
         lines += ["", f"**{title}**", "", f"| {' | '.join(_COLUMNS)} |", f"|{'|'.join(marks)}|"]
-        lines += [f"| {' | '.join(cell.replace('|', '/') for cell in _cells(row, result))} |" for row in rows]
+        lines += [f"| {' | '.join(cell.replace('|', '/') for cell in _cells(row))} |" for row in rows]
     below = [f"- {line}" for line in details(result)]
     return "\n".join([*lines, *(["", *below] if below else [])]) + "\n"
 
@@ -59,12 +60,19 @@ def summary(result: Comparison, code: int, fail_on: str) -> list[str]:
     lines = [f"{', '.join(counts)} (threshold {result.options.threshold * 100:g} %)"]
     if result.multiplicity:
         lines.append(result.multiplicity)
-    if code:
+    if not code:
+        lines.append("exit code 0: " + ("whatever was found" if fail_on == "never" else f"nothing {_failing(fail_on)}"))
+    else:
         broken = [f"{counted(len(result.broken), 'case')} no longer passing"] if result.broken else []
         found = [f"{result.counts['slower']} slower"] if result.counts["slower"] else []
         found += [f"{result.counts['undecided']} undecided"] if fail_on == "undecided" else []
         lines.append(f"exit code 1: {listed([*broken, *found])}")
     return lines
+
+
+def _failing(fail_on: str) -> str:
+    """What would have made the exit code 1."""
+    return "slower, undecided or no longer passing" if fail_on == "undecided" else "slower or no longer passing"
 
 
 def _by_case(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
@@ -74,7 +82,7 @@ def _by_case(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     return [(f"{case_title(members[0].case)}: {members[0].which}", members) for members in found.values()]
 
 
-def _cells(row: Row, result: Comparison) -> list[str]:
+def _cells(row: Row) -> list[str]:
     return [
         row.implementation,
         time_text(row.a_us),

@@ -10,7 +10,7 @@ import numpy as np
 from ..records import BASELINE, Samples
 from .effects import control_variance
 from .matching import Key, together
-from .result import AUTO, NO_ANCHOR, PHASES, Options
+from .result import AUTO, NO_ANCHOR, PHASES, Options, Row
 from .sides import Side, all_keys
 
 # Library calls in a fixed arrangement: the ones least likely to be what is being worked on.
@@ -85,6 +85,10 @@ class Anchors:
             means.append(np.mean([math.log(float(np.median(anchor.samples_us))) for anchor in found if anchor]))
         return float(means[1] - means[0])
 
+    def used(self, rows: Sequence[Row]) -> tuple[str, ...]:
+        """The anchors of any row."""
+        return tuple(name for name in self._names if any(name in row.anchors for row in rows))
+
     def moved(self, keys: Sequence[Key]) -> list[str]:
         """A warning when the anchors of `keys` took another time in B: the machine's doing, unless they did change."""
         shifts = [
@@ -98,5 +102,6 @@ class Anchors:
         if abs(middle) < math.log1p(self._options.threshold):
             return []
         names = ", ".join(dict.fromkeys(name for name, _ in shifts))
-        moved = f"the anchors ({names}) took {math.expm1(middle) * 100:+.1f} % time in B"
+        change = math.expm1(middle) * 100
+        moved = f"the anchors ({names}) took {abs(change):.1f} % {'more' if change > 0 else 'less'} time in B"
         return [f"{moved}, read as the machine's doing; if they changed themselves, name another --anchor, or none"]

@@ -29,8 +29,11 @@ def compare_runs(
     """
     if not a or not b:
         raise ValueError(f"runs: expected at least one on each side, got {len(a)} and {len(b)}")
-    sides = Side.of("A", a, options.case), Side.of("B", b, options.case)
-    keys = [key for key in all_keys(*sides) if not options.implementations or key[1] in options.implementations]
+    sides = Side.of("A", a), Side.of("B", b)
+    keys = all_keys(*sides, case=options.case)
+    keys = [key for key in keys if not options.implementations or key[1] in options.implementations]
+    if not keys:
+        raise ValueError(f"nothing to compare: no record{_asked(options)}")
     matched = match(*sides, keys)
     if not matched.timed and not matched.changes and len(matched.missing) == len(keys):
         raise ValueError(f"nothing to compare: no case and implementation in common; {nothing_in_common(*sides)}")
@@ -47,7 +50,7 @@ def compare_runs(
         rows=judged,
         changes=matched.changes,
         missing=(*matched.missing, *missing),
-        anchors=tuple(dict.fromkeys(name for row in judged for name in row.anchors)),
+        anchors=anchors.used(judged),
         warnings=(*environments.warnings([*_names("A", a), *_names("B", b)], [*a, *b]), *anchors.moved(matched.timed)),
         refused=refused,
         multiplicity=_multiplicity(judged),
@@ -63,15 +66,15 @@ def compare_implementations(runs: Sequence[Run], a: str, b: str, options: Option
         raise ValueError("runs: expected at least one, got none")
     if a == b:
         raise ValueError(f"implementations: expected two different ones, got {a} twice")
-    sides = Side.of("A", runs, options.case, a), Side.of("B", runs, options.case, b)
+    sides = Side.of("A", runs, a), Side.of("B", runs, b)
     known = dict.fromkeys(key[1] for key in all_keys(*sides))
     for name in (a, b):
         if name not in known:
             raise ValueError(f"implementations: {name} has no record here, known: {', '.join(known) or 'none'}")
-    keys = list(dict.fromkeys((key[0], b, key[2]) for key in all_keys(*sides) if key[1] in (a, b)))
+    keys = list(dict.fromkeys((key[0], b, key[2]) for key in all_keys(*sides, case=options.case) if key[1] in (a, b)))
     matched = match(*sides, keys)
     if not matched.timed and not matched.changes:
-        raise ValueError(f"nothing to compare: no case has both {a} and {b}")
+        raise ValueError(f"nothing to compare: no case{_asked(options)} has both {a} and {b}")
     refused = _refused(runs, sides, matched.timed, options)
     judged, missing = _rows(sides, matched, options, lambda key, which: pair_row(sides, key, which, options))
     return Comparison(
@@ -117,6 +120,12 @@ def _refused(runs: Sequence[Run], sides: tuple[Side, Side], keys: Sequence[Key],
     if reasons and not options.force:
         raise ValueError(f"not comparable: {'; '.join(reasons)} (--force compares all the same)")
     return reasons
+
+
+def _asked(options: Options) -> str:
+    """The implementations and cases asked for, in words."""
+    names = f" of {', '.join(options.implementations)}" if options.implementations else ""
+    return names + (f" of a case named {options.case!r}" if options.case else "")
 
 
 def _names(side: str, runs: Sequence[Run]) -> list[str]:

@@ -11,6 +11,7 @@ from .matching import Rounds
 from .resample import Estimate, contrast
 from .verdict import Effect, satterthwaite
 
+_ASSUMED_DF = 11.0  # an assumed deviation is as well known as the default one, which comes from twelve runs
 _FEWEST_CONTROLS = 4  # degrees of freedom below which the anchors' disagreement is itself unknown
 _CONTROL_TAIL = 0.2  # the variance taken is larger than what they show unless they agree by luck, this often
 
@@ -48,7 +49,7 @@ def across(a: Sequence[Rounds], b: Sequence[Rounds], assumed: float) -> Effect:
     else:
         between = assumed
         parts = [(estimate.variance, estimate.df) for side in sides for estimate in side]
-        freedom = satterthwaite([*parts, (assumed, float("inf"))])
+        freedom = satterthwaite([*parts, (assumed, _ASSUMED_DF)])
     samples = min(estimate.samples for side in sides for estimate in side)
     return Effect(value, within, between, freedom, samples, min(len(a), len(b)))
 

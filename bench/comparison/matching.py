@@ -28,18 +28,17 @@ def case_title(case: CaseRecord) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def index(run: Run, case: str) -> dict[Key, Record]:
-    """The records of the cases that `case` names; of a case recorded twice the last counts. What was only compiled has
-    none.
-    """
+def index(run: Run) -> dict[Key, Record]:
+    """The records by what they are of; of one recorded twice the last counts. What was only compiled has no case."""
     return {
         (case_key(record.case), record.implementation, record.provenance): record
         for record in run.records
-        if record.provenance is not Provenance.COMPILED and _wanted(record.case, case)
+        if record.provenance is not Provenance.COMPILED
     }
 
 
-def _wanted(case: CaseRecord, text: str) -> bool:
+def is_named(case: CaseRecord, text: str) -> bool:
+    """Whether the case's id or title has this text or matches this pattern; an empty text names all."""
     names = (case.id, case_title(case))
     if any(letter in text for letter in "*?["):
         return any(fnmatchcase(name, text) for name in names)

@@ -43,16 +43,16 @@ def contrast(series: Sequence[NDArray[np.float64]], weights: Sequence[float]) ->
     Rounds are resampled together, so what hits all series alike cancels as far as the weights cancel. The bootstrap's
     variance is too small by (blocks - 1) / blocks, which is put right, and has one degree of freedom less than blocks.
     """
-    logs = np.log(np.stack(series))
+    values = np.stack(series)
     coefficients = np.asarray(weights, dtype=np.float64)
-    count = logs.shape[1]
-    block = block_length(coefficients @ np.stack([_scores(row) for row in logs]))
+    count = values.shape[1]
+    block = block_length(coefficients @ np.stack([_scores(np.log(row)) for row in values]))
     picks = _block_picks(count, block)
-    draws = coefficients @ np.stack([np.median(row[picks], axis=1) for row in logs])
-    value = float(coefficients @ np.median(logs, axis=1))
+    draws = coefficients @ np.log(np.stack([np.median(row[picks], axis=1) for row in values]))
+    value = float(coefficients @ np.log(np.median(values, axis=1)))
     blocks = count / block
     variance = _spread(draws, value) ** 2 * blocks / (blocks - 1)
-    variance += float(coefficients**2 @ [_resolution(row) ** 2 / 12 for row in logs])
+    variance += float(coefficients**2 @ [_resolution(np.log(row)) ** 2 / 12 for row in values])
     return Estimate(value, variance, blocks - 1, count, block)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..records import Provenance, Record, Run, Samples, Status
-from .matching import Key, case_title, index, samples_of
+from .matching import Key, case_title, index, is_named, samples_of
 from .result import Change, Missing
 
 _FAILED = (Status.INCORRECT, Status.CRASHED, Status.TIMEOUT, Status.OUT_OF_MEMORY)
@@ -24,9 +24,9 @@ class Side:
     implementation: str = ""
 
     @classmethod
-    def of(cls, name: str, runs: Sequence[Run], case: str, implementation: str = "") -> Side:
-        """The records of the cases that `case` names."""
-        return cls(name, tuple(index(run, case) for run in runs), implementation)
+    def of(cls, name: str, runs: Sequence[Run], implementation: str = "") -> Side:
+        """The side of these runs."""
+        return cls(name, tuple(index(run) for run in runs), implementation)
 
     def key(self, key: Key) -> Key:
         """The key of this side's record."""
@@ -91,9 +91,10 @@ def _change(a: Side, b: Side, key: Key, before: Record, after: Record) -> Change
     )
 
 
-def all_keys(*sides: Side) -> list[Key]:
-    """What either side has, in order of appearance."""
-    return list(dict.fromkeys(key for side in sides for run in side.runs for key in run))
+def all_keys(*sides: Side, case: str = "") -> list[Key]:
+    """What either side has of the cases that `case` names, in order of appearance."""
+    found = ((key, record) for side in sides for run in side.runs for key, record in run.items())
+    return list(dict.fromkeys(key for key, record in found if is_named(record.case, case)))
 
 
 def nothing_in_common(a: Side, b: Side) -> str:

@@ -1,0 +1,112 @@
+"""What the verdicts say of recorded samples: of one implementation against itself, and with a slowdown planted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations, permutations
+from typing import Any
+
+import pytest
+
+from mohge.bench.comparison import Comparison, Options, Verdict, compare_implementations, compare_runs
+
+DIFFERENT = {Verdict.FASTER, Verdict.SLOWER}
+
+
+def called_different(comparisons: list[Comparison]) -> float:
+    """The share of rows called faster or slower."""
+    verdicts = Counter(row.verdict for comparison in comparisons for row in comparison.rows)
+    return sum(verdicts[verdict] for verdict in DIFFERENT) / verdicts.total()
+
+
+def as_run(process: dict[str, list[int]], copy: int, build: Any, scale: float = 1.0) -> Any:
+    """A run of three implementations: a copy of torch_loop and the two others of the same rounds."""
+    names = {"torch_loop": f"torch_loop_{copy}", "torch_grouped_mm": "torch_grouped_mm", "padded_bmm": "padded_bmm"}
+    return build.run_of({name: process[key] for name, key in names.items()}, {"torch_loop": scale})
+
+
+def test_the_recording_says_where_it_comes_from(recorded: dict[str, Any]) -> None:
+    assert set(recorded["origin"]) >= {"command", "date", "machine", "torch", "layer", "unit"}
+    assert len(recorded["runs"]) == 12
+    assert {len(values) for process in recorded["runs"] for values in process.values()} == {160}
+    assert {len(values) for process in recorded["long"] for values in process.values()} == {800}
+
+
+def test_an_implementation_against_itself_in_one_run_is_not_different(recorded: dict[str, Any], build: Any) -> None:
+    comparisons = []
+    for process in recorded["runs"] + recorded["long"]:
+        copies = [name for name in process if name.startswith("torch_loop")]
+        run = build.run_of(process)
+        comparisons += [compare_implementations([run], a, b) for a, b in combinations(copies, 2)]
+    assert len(comparisons) == 12 * 6 + 6 * 3
+    assert called_different(comparisons) <= 0.05
+
+
+def test_enough_rounds_say_the_same(recorded: dict[str, Any], build: Any) -> None:
+    verdicts: Counter[Verdict] = Counter()
+    for process in recorded["long"]:
+        run = build.run_of(process)
+        verdicts.update(compare_implementations([run], a, b).rows[0].verdict for a, b in combinations(process, 2))
+    assert verdicts[Verdict.SAME] >= verdicts.total() / 2
+    assert not DIFFERENT & set(verdicts)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.03, Verdict.SLOWER), (1 / 1.03, Verdict.FASTER)])
+def test_a_planted_3_percent_is_caught(factor: float, expected: Verdict, recorded: dict[str, Any], build: Any) -> None:
+    """Where the samples are quiet enough: an interval of 1 % to each side. None is ever called the other way."""
+    quiet, verdicts = 0, Counter()
+    for process in recorded["long"]:
+        for a, b in permutations(process, 2):
+            (plain,) = compare_implementations([build.run_of(process)], a, b).rows
+            (row,) = compare_implementations([build.run_of(process, {b: factor})], a, b).rows
+            verdicts[row.verdict] += 1
+            assert row.verdict in {expected, Verdict.UNDECIDED}
+            if plain.ratio.high / plain.ratio.value <= 1.01 and abs(plain.ratio.value - 1) <= 0.005:
+                quiet += 1
+                assert row.verdict is expected
+    assert quiet >= 5
+    assert verdicts[expected] >= 0.8 * verdicts.total()
+
+
+@pytest.mark.parametrize("anchor", ["auto", "torch_grouped_mm", "none"])
+def test_one_run_against_another_is_not_different(anchor: str, recorded: dict[str, Any], build: Any) -> None:
+    """The medians of these processes differ by up to 20 %, so it is the run-to-run variance that is tested here."""
+    processes = recorded["runs"]
+    comparisons = [
+        compare_runs([as_run(processes[i], 0, build)], [as_run(processes[j], 1, build)], Options(anchor=anchor))
+        for i, j in [(i, (i + step) % 12) for step in (1, 5) for i in range(12)]
+    ]
+    assert called_different(comparisons) <= 0.05
+
+
+def test_without_an_allowance_for_it_runs_of_the_same_code_are_called_different(
+    recorded: dict[str, Any], build: Any
+) -> None:
+    """Why there is one: intervals from within two runs know nothing of what differs between them."""
+    processes = recorded["runs"]
+    options = Options(anchor="none", run_to_run=0)
+    comparisons = [
+        compare_runs([as_run(processes[i], 0, build)], [as_run(processes[i + 1], 1, build)], options) for i in range(11)
+    ]
+    assert called_different(comparisons) > 0.3
+    assert "run-to-run variance not covered" in comparisons[0].rows[0].method
+
+
+@pytest.mark.parametrize("anchor", ["auto", "none"])
+def test_several_runs_against_several_are_not_different(anchor: str, recorded: dict[str, Any], build: Any) -> None:
+    processes = recorded["runs"]
+    comparisons = []
+    for start in range(12):
+        chosen = [processes[(start + step) % 12] for step in range(6)]
+        a, b = [as_run(p, 0, build) for p in chosen[::2]], [as_run(p, 1, build) for p in chosen[1::2]]
+        comparisons.append(compare_runs(a, b, Options(anchor=anchor)))
+    assert called_different(comparisons) <= 0.05
+
+
+def test_several_runs_show_a_large_slowdown(recorded: dict[str, Any], build: Any) -> None:
+    processes = recorded["runs"]
+    a = [as_run(process, 0, build) for process in processes[:6]]
+    b = [as_run(process, 1, build, scale=1.3) for process in processes[6:]]
+    verdicts = {row.implementation: row.verdict for row in compare_runs(a, b, Options(anchor="none")).rows}
+    assert verdicts["torch_loop"] is Verdict.SLOWER
+    assert not DIFFERENT & {verdicts["torch_grouped_mm"], verdicts["padded_bmm"]}
