@@ -39,9 +39,9 @@ def compare(
         str, typer.Option(help="An implementation that did not change, auto (the baselines) or none.")
     ] = AUTO,
     run_to_run: Annotated[
-        float,
-        typer.Option(help="Deviation of a median from run to run in percent, where the runs do not show it."),
-    ] = Options.run_to_run * 100,
+        float | None,
+        typer.Option(help="With one run a side: deviation from run to run in percent; default: from the samples."),
+    ] = None,
     fail_on: Annotated[FailOn, typer.Option(help="What makes the exit code 1.")] = FailOn.SLOWER,
     force: Annotated[bool, typer.Option("--force", help="Compare although the environments differ.")] = False,
     as_markdown: Annotated[
@@ -60,7 +60,7 @@ def compare(
         which=("hot", "cold") if which == "both" else (which,),
         threshold=threshold / 100,
         anchor=anchor,
-        run_to_run=run_to_run / 100,
+        run_to_run=None if run_to_run is None else run_to_run / 100,
         case=case,
         implementations=_names(implementations),
         force=force,

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy.special import gammaincinv
 
 from .matching import Rounds
 from .resample import Estimate, contrast
 from .verdict import Effect, satterthwaite
 
-_ASSUMED_DF = 11.0  # an assumed deviation is as well known as the default one, which comes from twelve runs
+# What slows a machine down for milliseconds slows it down for minutes too: medians of runs vary with the spread of the
+# samples within them. Over twelve processes on two shared CPU cores (tests/bench/comparison/data) their deviation was
+# 0.5 to 0.76 of that spread alone and 0.24 to 0.44 of it over anchors; rounded up, and known as well as twelve tell.
+_ALONE, _ANCHORED, _ASSUMED_DF = 1.0, 0.5, 11.0
+_IQR_OF_NORMAL = 1.349  # the interquartile range of a normal distribution over its standard deviation
 _FEWEST_CONTROLS = 4  # degrees of freedom below which the anchors' disagreement is itself unknown
 _CONTROL_TAIL = 0.2  # the variance taken is larger than what they show unless they agree by luck, this often
 
@@ -30,13 +35,14 @@ def paired(runs: Sequence[Rounds]) -> Effect:
     return Effect(_mean(estimates), within / count, excess / count, df, samples, count if count > 1 else 0)
 
 
-def across(a: Sequence[Rounds], b: Sequence[Rounds], assumed: float) -> Effect:
+def across(a: Sequence[Rounds], b: Sequence[Rounds], run_to_run: float | None = None, shown: float = 0.0) -> Effect:
     """Of one implementation in runs of A and of B: log(b / a). The first series of each is it, the others its anchors.
 
     The anchors' mean is subtracted within each run. With several runs of a side the variance from run to run is that of
     their values, which holds what varies within them too, pooled over both sides: a Student interval over runs, as a
-    bootstrap over two or three of them repeats the few values there are and is far too narrow. With one run each,
-    `assumed` is the variance of the difference of two runs.
+    bootstrap over two or three of them repeats the few values there are and is far too narrow. With one run each, a
+    run's deviation is `run_to_run`, or comes from the spread of its samples, and the variance of the difference is no
+    less than `shown` by the anchors.
     """
     sides = [[contrast(run.series, _weights(run)) for run in runs] for runs in (a, b)]
     value = _mean(sides[1]) - _mean(sides[0])
@@ -47,11 +53,18 @@ def across(a: Sequence[Rounds], b: Sequence[Rounds], assumed: float) -> Effect:
         between = max(0.0, squares / df * (1 / len(a) + 1 / len(b)) - within)
         freedom = float(df)
     else:
-        between = assumed
+        deviations = [deviation(run) if run_to_run is None else run_to_run for run in (a[0], b[0])]
+        between = max(sum(value**2 for value in deviations), shown)
         parts = [(estimate.variance, estimate.df) for side in sides for estimate in side]
-        freedom = satterthwaite([*parts, (assumed, _ASSUMED_DF)])
+        freedom = satterthwaite([*parts, (between, _ASSUMED_DF)])
     samples = min(estimate.samples for side in sides for estimate in side)
     return Effect(value, within, between, freedom, samples, min(len(a), len(b)))
+
+
+def deviation(run: Rounds) -> float:
+    """The standard deviation to expect from run to run of the logarithm of a median, over anchors if there are any."""
+    low, high = np.quantile(_weights(run) @ np.log(np.stack(run.series)), [0.25, 0.75])
+    return (_ANCHORED if len(run.series) > 1 else _ALONE) * float(high - low) / _IQR_OF_NORMAL
 
 
 def control_variance(shifts: Sequence[Sequence[float]]) -> float | None:
@@ -63,12 +76,13 @@ def control_variance(shifts: Sequence[Sequence[float]]) -> float | None:
     if df < _FEWEST_CONTROLS:
         return None
     squares = sum(float(np.sum((np.asarray(case) - np.mean(case)) ** 2)) for case in shifts if case)
-    return squares / float(stats.chi2.ppf(_CONTROL_TAIL, df))
+    return squares / (2 * float(gammaincinv(df / 2, _CONTROL_TAIL)))  # that quantile of chi squared
 
 
-def _weights(run: Rounds) -> tuple[float, ...]:
+def _weights(run: Rounds) -> NDArray[np.float64]:
+    """1 for the implementation, its anchors' mean subtracted."""
     anchors = len(run.series) - 1
-    return (1.0, *(-1.0 / anchors for _ in range(anchors)))
+    return np.array([1.0, *(-1.0 / anchors for _ in range(anchors))])
 
 
 def _mean(estimates: Sequence[Estimate]) -> float:

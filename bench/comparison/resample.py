@@ -37,7 +37,7 @@ class Estimate:
     block: int
 
 
-def contrast(series: Sequence[NDArray[np.float64]], weights: Sequence[float]) -> Estimate:
+def contrast(series: Sequence[NDArray[np.float64]], weights: Sequence[float] | NDArray[np.float64]) -> Estimate:
     """The weighted sum of the logarithms of the medians of `series`, each float[n] > 0 and taken in the same rounds.
 
     Rounds are resampled together, so what hits all series alike cancels as far as the weights cancel. The bootstrap's

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from ..records import CaseRecord, Provenance, Status
 
@@ -29,9 +28,8 @@ class Options:
     which:           the times: "hot", "cold", "phases:NAME"
     threshold:       a change smaller than this share does not matter
     anchor:          an implementation that did not change, "auto" (the baselines that both have) or "none"
-    run_to_run:      standard deviation of a median from run to run, as a share, where the runs do not show it. The
-                     default is the largest of three implementations, over twelve processes on two shared CPU cores
-                     (tests/bench/comparison/data): 8 %, wide for a quiet machine
+    run_to_run:      standard deviation of a median from run to run, as a share, where the runs do not show it; None
+                     takes it from the spread of the samples (`deviation` in effects.py)
     case:            only cases whose id or title has this text or matches this pattern (*, ?); all when empty
     implementations: only these; all when empty
     force:           compare although the environments differ in what matters
@@ -40,7 +38,7 @@ class Options:
     which: tuple[str, ...] = (HOT,)
     threshold: float = 0.02
     anchor: str = AUTO
-    run_to_run: float = 0.08
+    run_to_run: float | None = None
     case: str = ""
     implementations: tuple[str, ...] = ()
     force: bool = False
@@ -51,7 +49,7 @@ class Options:
                 raise ValueError(f"which: expected hot, cold or phases:NAME, got {name!r}")
         if not 0 < self.threshold < 1:
             raise ValueError(f"threshold: expected a share between 0 and 1, got {self.threshold:g}")
-        if not 0 <= self.run_to_run < 1:
+        if self.run_to_run is not None and not 0 <= self.run_to_run < 1:
             raise ValueError(f"run_to_run: expected a share from 0 to below 1, got {self.run_to_run:g}")
 
 
@@ -123,9 +121,10 @@ class Comparison:
     """B against A.
 
     a, b:     what was compared, in words;  runs_a, runs_b: how many runs of each
-    options:  how;  anchors: the implementations used as anchors somewhere
+    options:  how;  anchors: the implementations used as anchors in some row
     changes:  statuses that are not `passed` on both sides;  missing: what could not be compared
-    warnings: what differs between the sides or disturbed a run;  refused: what was overruled by `force`
+    warnings: what differs between the sides, or disturbed a run
+    refused:  what `force` overruled;  multiplicity: how many rows at once were allowed for, in words
     """
 
     a: str
@@ -140,7 +139,6 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     multiplicity: str = ""
-    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:

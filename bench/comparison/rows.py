@@ -13,7 +13,7 @@ from .anchors import Anchors
 from .effects import across, paired
 from .matching import Key, Rounds, rounds, together
 from .resample import FEWEST
-from .result import Options, Ratio, Row, Verdict
+from .result import PHASES, Options, Ratio, Row, Verdict
 from .sides import Side
 from .verdict import LEVEL, Effect, decide, holm, remedy
 
@@ -47,17 +47,18 @@ def pair_row(sides: tuple[Side, Side], key: Key, which: str, options: Options) -
     case = sides[0].records(key)[0].case
     name = f"{sides[1].implementation} against {sides[0].implementation}"
     notes = _timed_differently(*both[0]) if both else ()
-    if both and all(together(*pair) for pair in both):
+    if both and not which.startswith(PHASES) and all(together(*pair) for pair in both):
         runs = tuple(rounds(pair) for pair in both)
         effect = paired(runs) if _enough(runs) else None
         method = "paired rounds" + (f", variance over {len(runs)} runs" if len(runs) > 1 else "")
         turned = tuple(Rounds(run.series[::-1], run.left_out) for run in runs)  # the first series is the side's own
         return Judged(case, name, which, runs, turned, effect, method, notes=notes, shared=True)
     first, second = (tuple(rounds([samples]) for samples in side.values()) for side in (a, b))
-    effect = across(first, second, _assumed(options)) if _enough(first) and _enough(second) else None
-    if len(first) + len(second) < 3:
-        notes += (f"not timed in the same rounds: {_assumption(options)}",)
-    return Judged(case, name, which, first, second, effect, "one after the other", notes=notes)
+    effect = across(first, second, options.run_to_run) if _enough(first) and _enough(second) else None
+    method = "one after the other, not in the same rounds"
+    if len(first) + len(second) == 2:
+        method += f", {_assumption(options)}"
+    return Judged(case, name, which, first, second, effect, method, notes=notes)
 
 
 def run_row(sides: tuple[Side, Side], key: Key, which: str, anchors: Anchors, options: Options) -> Judged:
@@ -69,17 +70,15 @@ def run_row(sides: tuple[Side, Side], key: Key, which: str, anchors: Anchors, op
     notes = _timed_differently(first, second)
     if not (_enough(a) and _enough(b)):
         return Judged(case, key[1], which, a, b, None, "", anchors=names, notes=notes)
-    shown = anchors.variance(key, which) if len(a) + len(b) == 2 else None
-    assumed = _assumed(options) if shown is None else shown * (1 + 1 / len(names))
-    effect = across(a, b, assumed)
-    raw = across(_alone(a), _alone(b), _assumed(options)) if names else None
+    single = len(a) + len(b) == 2 and options.run_to_run is None
+    shown = anchors.variance(key, which) if single else None
+    effect = across(a, b, options.run_to_run, (shown or 0.0) * (1 + 1 / max(1, len(names))))
+    raw = across(_alone(a), _alone(b), options.run_to_run) if names else None
     method = f"over {', '.join(names)} of the same rounds" if names else "no anchor"
     if len(a) + len(b) > 2:
         method += f", variance over {len(a)} and {len(b)} runs"
-    elif shown is not None:
-        method += ", run-to-run variance from how these disagree"
     else:
-        method += f", {_assumption(options)}"
+        method += f", {_assumption(options)}" + (" or how these disagree" if shown is not None else "")
     return Judged(case, key[1], which, a, b, effect, method, raw, names, notes)
 
 
@@ -146,15 +145,13 @@ def _median(runs: Sequence[Rounds]) -> float:
     return math.exp(float(np.mean(logs))) if logs else math.nan
 
 
-def _assumed(options: Options) -> float:
-    """The variance of the difference of two runs' logarithms."""
-    return 2 * options.run_to_run**2
-
-
 def _assumption(options: Options) -> str:
+    """Where the run-to-run variance comes from with one run a side."""
+    if options.run_to_run is None:
+        return "run-to-run variance from the spread of the samples"
     if options.run_to_run == 0:
         return "run-to-run variance not covered"
-    return f"a run-to-run deviation of {options.run_to_run * 100:g} % assumed"
+    return f"a run-to-run deviation of {options.run_to_run * 100:g} % as given"
 
 
 def _timed_differently(a: Samples, b: Samples) -> tuple[str, ...]:

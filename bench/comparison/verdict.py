@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # of Student's t; scipy.stats would slow every command's start
 
 from .result import Ratio, Verdict
 
@@ -54,11 +54,11 @@ class Effect:
         """Two-sided, of the ratio being 1."""
         if self.error == 0:
             return 1.0 if self.value == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.value) / self.error, self.df))
+        return float(2 * stdtr(self.df, -abs(self.value) / self.error))
 
     def half_width(self, level: float = LEVEL) -> float:
         """Of the interval of the logarithm."""
-        return float(stats.t.ppf((1 + level) / 2, self.df)) * self.error
+        return float(stdtrit(self.df, (1 + level) / 2)) * self.error
 
     @property
     def ratio(self) -> Ratio:
@@ -113,12 +113,12 @@ def remedy(effect: Effect, threshold: float, rows: int) -> Remedy:
     level = 1 - (1 - LEVEL) / max(1, rows) if abs(effect.value) >= limit else LEVEL
     width = effect.half_width(level) / effect.error if effect.error else 0.0
     if gap * math.sqrt(_MOST_TIMES) < width * effect.error:
-        return Remedy(text="too close to the threshold to be decided by samples")
+        return Remedy(text="too close to the threshold to be decided")
     if width**2 * effect.between >= gap**2 or effect.runs > 1:
         return _more_runs(effect, gap, level)
     factor = width**2 * effect.within / (gap**2 - width**2 * effect.between)
     more = max(1, _rounded_up(effect.samples * (factor - 1)))
-    return Remedy(samples=more, text=f"about {more} more samples a side would decide")
+    return Remedy(samples=more, text=f"needs about {more} more samples a side")
 
 
 def _more_runs(effect: Effect, gap: float, level: float) -> Remedy:
@@ -126,12 +126,11 @@ def _more_runs(effect: Effect, gap: float, level: float) -> Remedy:
     runs = max(1, effect.runs)
     spread = effect.within + effect.between
     for count in range(runs + 1, int(_MOST_TIMES)):
-        width = float(stats.t.ppf((1 + level) / 2, 2 * count - 2))
+        width = float(stdtrit(2 * count - 2, (1 + level) / 2))
         if width**2 * spread * runs / count <= gap**2:
             more = count - runs
-            text = f"run-to-run variance dominates: more samples will not help, about {more} more runs a side would"
-            return Remedy(runs=more, text=text)
-    return Remedy(text="run-to-run variance dominates: neither more samples nor a thousand runs would decide")
+            return Remedy(runs=more, text=f"needs about {more} more runs a side; more samples will not help")
+    return Remedy(text="not even a thousand runs a side would decide")
 
 
 def _rounded_up(count: float) -> int:

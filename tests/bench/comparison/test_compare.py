@@ -15,7 +15,7 @@ from mohge.bench.records import Environment, GitRecord, Provenance, Status
 def three(build: Any) -> dict[str, list[float]]:
     """Three implementations in quiet rounds."""
     return {
-        name: build.noisy(median, seed)
+        name: build.noisy(median, seed, spread=0.004)
         for seed, (name, median) in enumerate([("padded_bmm", 300), ("torch_loop", 200), ("triton", 100)])
     }
 
@@ -64,15 +64,15 @@ def test_phases_are_not_paired(build: Any) -> None:
     """Those of two implementations are timed one after the other, so a drift in between must be allowed for."""
     run = build.run(
         [
-            build.passed(name, build.noisy(100, 0), phases={"gemm1": build.samples(build.noisy(median, 1))})
+            build.passed(
+                name, build.noisy(100, 0), phases={"gemm1": build.samples(build.noisy(median, 1, spread=0.02))}
+            )
             for name, median in (("a", 50), ("b", 52))
         ]
     )
-    run.records[1].phases["gemm1"] = build.samples(build.noisy(52, 2, 80))
     (row,) = compare_implementations([run], "a", "b", Options(which=("phases:gemm1",))).rows
     assert row.verdict is Verdict.UNDECIDED
-    assert row.method == "one after the other"
-    assert "not timed in the same rounds" in row.note
+    assert row.method.startswith("one after the other, not in the same rounds, run-to-run variance from")
 
 
 def test_suspect_rounds_are_left_out_in_pairs(build: Any) -> None:
@@ -162,6 +162,20 @@ def test_an_anchor_of_other_rounds_is_none(build: Any, three: dict[str, list[flo
     short = {**three, "padded_bmm": three["padded_bmm"][:50]}
     rows = {row.implementation: row for row in compare_runs([build.run_of(short)], [build.run_of(three)]).rows}
     assert rows["triton"].anchors == ("torch_loop",)
+
+
+@pytest.mark.parametrize(("spread", "expected"), [(0.003, Verdict.SLOWER), (0.03, Verdict.UNDECIDED)])
+def test_without_an_anchor_a_quiet_machine_is_trusted_more(spread: float, expected: Verdict, build: Any) -> None:
+    """3 % between two runs mean something where the samples within them spread by 0.3 %, not where by 3 %."""
+    a, b = (build.run_of({"triton": build.noisy(median, median, 1000, spread)}) for median in (1000, 1035))
+    (row,) = compare_runs([a], [b]).rows
+    assert row.verdict is expected
+    assert row.method == "no anchor, run-to-run variance from the spread of the samples"
+    (told,) = compare_runs([a], [b], Options(run_to_run=0)).rows
+    assert told.verdict is Verdict.SLOWER
+    (wide,) = compare_runs([a], [b], Options(run_to_run=0.05)).rows
+    assert wide.verdict is Verdict.UNDECIDED
+    assert "a run-to-run deviation of 5 % as given" in wide.method
 
 
 def test_runs_that_vary_need_more_runs_not_more_samples(build: Any) -> None:
