@@ -106,7 +106,15 @@ def _rows(
                 missing.append(Missing(case, key[1], " and ".join(lacking), f"no {which} time"))
             else:
                 found.append(make(key, which))
+    if not found and not matched.changes:
+        raise ValueError(f"nothing to compare: no {' or '.join(options.which)} times on both sides{_phases(sides[0])}")
     return judge(found, options), missing
+
+
+def _phases(side: Side) -> str:
+    """The phases that can be asked for, in words."""
+    names = dict.fromkeys(name for run in side.runs for record in run.values() for name in record.phases)
+    return f"; phases: {', '.join(names)}" if names else ""
 
 
 def _refused(runs: Sequence[Run], sides: tuple[Side, Side], keys: Sequence[Key], options: Options) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..records import Run, Samples
-from .matching import way
+from .matching import ways
 
 _GPU_REFUSED = ("name",)
 _GPU_WARNED = ("uuid", "driver", "cuda", "sms", "memory_bytes")
@@ -31,7 +31,8 @@ def refusals(runs: Sequence[Run]) -> list[str]:
 
 def timer_refusal(a: Samples, b: Samples) -> str:
     """Why two series cannot be compared: they were timed in different ways. Empty when they can."""
-    return f"timer: {way(a)} in one, {way(b)} in the other" if way(a) != way(b) else ""
+    one, other = ways(a, b)
+    return f"timer: {one} in one, {other} in the other" if one != other else ""
 
 
 def warnings(labels: Sequence[str], runs: Sequence[Run]) -> list[str]:

@@ -91,6 +91,8 @@ def together(first: Samples, second: Samples) -> bool:
     return len(first.samples_us) == len(second.samples_us) and first.stop == second.stop
 
 
-def way(samples: Samples) -> str:
-    """How it was timed, in a word; from the method in files older than the field `timer`."""
-    return samples.timer or samples.method.partition(",")[0]
+def ways(a: Samples, b: Samples) -> tuple[str, str]:
+    """How two series were timed, in a word; by the methods where one is from a file older than the field `timer`."""
+    if a.timer and b.timer:
+        return a.timer, b.timer
+    return a.method.partition(",")[0], b.method.partition(",")[0]

@@ -128,7 +128,7 @@ def _more_runs(effect: Effect, gap: float, level: float) -> Remedy:
     for count in range(runs + 1, int(_MOST_TIMES)):
         width = float(stdtrit(2 * count - 2, (1 + level) / 2))
         if width**2 * spread * runs / count <= gap**2:
-            more = count - runs
+            more = _rounded_up(count - runs)
             return Remedy(runs=more, text=f"needs about {more} more runs a side; more samples will not help")
     return Remedy(text="not even a thousand runs a side would decide")
 

@@ -305,6 +305,11 @@ def test_other_timers_are_refused(first: dict[str, str], second: dict[str, str],
     assert compare_runs([a], [b], Options(force=True)).rows
 
 
+def test_a_file_older_than_the_field_is_compared_by_its_method(build: Any) -> None:
+    a, b = (build.run([build.passed("triton", build.samples([5.0] * 9, timer=timer))]) for timer in ("", "cpu"))
+    assert compare_runs([a], [b]).rows
+
+
 def test_the_same_timer_used_differently_is_noted(build: Any) -> None:
     a, b = (
         build.run([build.passed("triton", build.samples([5.0] * 9, method=f"CUDA events, {how}"))])
@@ -351,6 +356,12 @@ def test_a_throttled_run_is_warned_of(build: Any) -> None:
 def test_options_that_make_no_sense(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         Options(**bad)
+
+
+def test_times_that_no_side_has_are_bad_input(build: Any) -> None:
+    run = build.run([build.passed("triton", [5.0] * 9, phases={"gemm1": build.samples([3.0] * 9)})])
+    with pytest.raises(ValueError, match="no phases:gem1 times on both sides; phases: gemm1"):
+        compare_runs([run], [run], Options(which=("phases:gem1",)))
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
