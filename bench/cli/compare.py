@@ -65,7 +65,8 @@ def compare(
         implementations=_names(implementations),
         force=force,
     )
-    result = _compared(a, b, options)
+    with console.status("comparing"):
+        result = _compared(a, b, options)
     code = exit_code(result, fail_on)
     if as_markdown:
         sys.stdout.write(markdown(result))

@@ -123,7 +123,7 @@ def _refused(runs: Sequence[Run], sides: tuple[Side, Side], keys: Sequence[Key],
     for key in keys:
         for which in options.which:
             series = [samples for side in sides for _, samples in side.samples(key, which)]
-            found += [environments.timer_refusal(series[0], other) for other in series[1:]]
+            found += [environments.timer_refusal(key[1], series[0], other) for other in series[1:]]
     reasons = tuple(dict.fromkeys(reason for reason in found if reason))
     if reasons and not options.force:
         raise ValueError(f"not comparable: {'; '.join(reasons)} (--force compares all the same)")

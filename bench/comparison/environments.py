@@ -29,10 +29,10 @@ def refusals(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def timer_refusal(a: Samples, b: Samples) -> str:
+def timer_refusal(name: str, a: Samples, b: Samples) -> str:
     """Why two series cannot be compared: they were timed in different ways. Empty when they can."""
     one, other = ways(a, b)
-    return f"timer: {one} in one, {other} in the other" if one != other else ""
+    return f"timer of {name}: {one} in one, {other} in the other" if one != other else ""
 
 
 def warnings(labels: Sequence[str], runs: Sequence[Run]) -> list[str]:

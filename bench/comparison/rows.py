@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..records import CaseRecord, Samples
+from ..records import CaseRecord, Record, Samples
 from .anchors import Anchors
 from .effects import across, paired
 from .matching import Key, Rounds, rounds, together
@@ -16,6 +16,8 @@ from .resample import FEWEST
 from .result import PHASES, Options, Ratio, Row, Verdict
 from .sides import Side
 from .verdict import LEVEL, Effect, decide, holm, remedy
+
+_CLOCK_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def run_row(sides: tuple[Side, Side], key: Key, which: str, anchors: Anchors, op
     a, b = (tuple(rounds(series) for series in anchors.series(side, key, which, names)) for side in sides)
     case = sides[0].records(key)[0].case
     first, second = (side.samples(key, which)[0][1] for side in sides)
-    notes = _timed_differently(first, second)
+    notes = (*_timed_differently(first, second), *_other_clock(*(side.records(key)[0] for side in sides)))
     if not (_enough(a) and _enough(b)):
         return Judged(case, key[1], which, a, b, None, "", anchors=names, notes=notes)
     single = len(a) + len(b) == 2 and options.run_to_run is None
@@ -152,6 +154,14 @@ def _assumption(options: Options) -> str:
     if options.run_to_run == 0:
         return "run-to-run variance not covered"
     return f"a run-to-run deviation of {options.run_to_run * 100:g} % as given"
+
+
+def _other_clock(a: Record, b: Record) -> tuple[str, ...]:
+    """Told where the clock moved by more than a percent: then it, and not the code, may have changed the time."""
+    mhz = [record.clocks.sm_mhz if record.clocks else None for record in (a, b)]
+    if mhz[0] is None or mhz[1] is None or abs(mhz[1] / mhz[0] - 1) <= _CLOCK_SHARE:
+        return ()
+    return (f"SM clock {mhz[0]:.0f} MHz in A, {mhz[1]:.0f} MHz in B",)
 
 
 def _timed_differently(a: Samples, b: Samples) -> tuple[str, ...]:

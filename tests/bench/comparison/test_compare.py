@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mohge.bench.comparison import Options, Verdict, compare_implementations, compare_runs
-from mohge.bench.records import Environment, GitRecord, Provenance, Status
+from mohge.bench.records import Clocks, Environment, GitRecord, Provenance, Status
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def test_other_devices_are_refused_unless_forced(build: Any) -> None:
 )
 def test_other_timers_are_refused(first: dict[str, str], second: dict[str, str], build: Any) -> None:
     a, b = (build.run([build.passed("triton", build.samples([5.0] * 9, **facts))]) for facts in (first, second))
-    with pytest.raises(ValueError, match="timer: "):
+    with pytest.raises(ValueError, match="timer of triton: "):
         compare_runs([a], [b])
     assert compare_runs([a], [b], Options(force=True)).rows
 
@@ -339,6 +339,15 @@ def test_what_is_usually_compared_is_warned_of(build: Any) -> None:
     ):
         assert text in warned
     assert compare_runs([a], [a]).warnings == ()
+
+
+@pytest.mark.parametrize(("mhz", "told"), [(1980.0, False), (1970.0, False), (1755.0, True), (None, False)])
+def test_another_clock_is_noted(mhz: float | None, told: bool, build: Any) -> None:
+    a, b = (
+        build.run([build.passed("triton", [5.0] * 9, clocks=Clocks("recorded", 4, sm_mhz=clock))])
+        for clock in (1980.0, mhz)
+    )
+    assert ("SM clock 1980 MHz in A, 1755 MHz in B" in compare_runs([a], [b]).rows[0].note) is told
 
 
 def test_a_throttled_run_is_warned_of(build: Any) -> None:

@@ -6,9 +6,12 @@ from collections import Counter
 from itertools import combinations, permutations
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mohge.bench.comparison import Comparison, Options, Verdict, compare_implementations, compare_runs
+from mohge.bench.comparison.effects import deviation
+from mohge.bench.comparison.matching import rounds
 
 DIFFERENT = {Verdict.FASTER, Verdict.SLOWER}
 
@@ -77,6 +80,18 @@ def test_one_run_against_another_is_not_different(anchor: str, recorded: dict[st
         for i, j in [(i, (i + step) % 12) for step in (1, 5) for i in range(12)]
     ]
     assert called_different(comparisons) <= 0.05
+
+
+@pytest.mark.parametrize("anchors", [[], ["padded_bmm"], ["torch_grouped_mm"], ["padded_bmm", "torch_grouped_mm"]])
+def test_the_spread_within_runs_tells_how_they_differ(anchors: list[str], recorded: dict[str, Any], build: Any) -> None:
+    """The deviation expected from run to run is at least the one seen over the twelve, and at most three times it."""
+    found = [
+        rounds([build.samples(process[name]) for name in ("torch_loop_0", *anchors)]) for process in recorded["runs"]
+    ]
+    values = [np.log([np.median(series) for series in run.series]) for run in found]
+    seen = float(np.std([value[0] - (np.mean(value[1:]) if anchors else 0) for value in values], ddof=1))
+    expected = float(np.sqrt(np.mean([deviation(run) ** 2 for run in found])))
+    assert seen <= expected <= 3 * seen
 
 
 def test_without_an_allowance_for_it_runs_of_the_same_code_are_called_different(
