@@ -14,8 +14,8 @@ from .verdict import Effect, satterthwaite
 
 # What slows a machine down for milliseconds slows it down for minutes too: medians of runs vary with the spread of the
 # samples within them. Over twelve processes on two shared CPU cores (tests/bench/comparison/data) their deviation was
-# 0.5 to 0.76 of that spread alone and 0.2 to 0.45 of it over anchors; rounded up, and known as well as twelve tell. A rule
-# of thumb: several runs a side show what it really is.
+# 0.5 to 0.76 of that spread alone and 0.2 to 0.45 of it over anchors; rounded up, and known as well as twelve tell.
+# A rule of thumb: several runs a side show what it really is.
 _ALONE, _ANCHORED, _ASSUMED_DF = 1.0, 0.5, 11.0
 _IQR_OF_NORMAL = 1.349  # the interquartile range of a normal distribution over its standard deviation
 _FEWEST_CONTROLS = 4  # degrees of freedom below which the anchors' disagreement is itself unknown

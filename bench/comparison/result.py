@@ -48,9 +48,9 @@ class Options:
             if name not in (HOT, COLD) and not (name.startswith(PHASES) and len(name) > len(PHASES)):
                 raise ValueError(f"which: expected hot, cold or phases:NAME, got {name!r}")
         if not 0 < self.threshold < 1:
-            raise ValueError(f"threshold: expected a share between 0 and 1, got {self.threshold:g}")
+            raise ValueError(f"threshold: expected more than 0 % and less than 100 %, got {self.threshold * 100:g} %")
         if self.run_to_run is not None and not 0 <= self.run_to_run < 1:
-            raise ValueError(f"run_to_run: expected a share from 0 to below 1, got {self.run_to_run:g}")
+            raise ValueError(f"run_to_run: expected 0 % or more and less than 100 %, got {self.run_to_run * 100:g} %")
 
 
 @dataclass(frozen=True)
