@@ -56,19 +56,24 @@ def test_enough_rounds_say_the_same(recorded: dict[str, Any], build: Any) -> Non
 
 @pytest.mark.parametrize(("factor", "expected"), [(1.03, Verdict.SLOWER), (1 / 1.03, Verdict.FASTER)])
 def test_a_planted_3_percent_is_caught(factor: float, expected: Verdict, recorded: dict[str, Any], build: Any) -> None:
-    """Where the samples are quiet enough: an interval of 1 % to each side. None is ever called the other way."""
-    quiet, verdicts = 0, Counter()
+    """In at least nine of ten pairs quiet enough to see it, whatever their own estimate; none is called the other way.
+
+    Quiet enough is an interval of 1 % to each side before anything is planted: what the samples' noise decides, and not
+    how near to 1 the pair happens to lie. Pairs of the same copies share samples, so these are not independent trials.
+    """
+    every: Counter[Verdict] = Counter()
+    quiet: Counter[Verdict] = Counter()
     for process in recorded["long"]:
         for a, b in permutations(process, 2):
             (plain,) = compare_implementations([build.run_of(process)], a, b).rows
             (row,) = compare_implementations([build.run_of(process, {b: factor})], a, b).rows
-            verdicts[row.verdict] += 1
-            assert row.verdict in {expected, Verdict.UNDECIDED}
-            if plain.ratio.high / plain.ratio.value <= 1.01 and abs(plain.ratio.value - 1) <= 0.005:
-                quiet += 1
-                assert row.verdict is expected
-    assert quiet >= 5
-    assert verdicts[expected] >= 0.8 * verdicts.total()
+            every[row.verdict] += 1
+            if plain.ratio.high / plain.ratio.value <= 1.01:
+                quiet[row.verdict] += 1
+    assert set(every) <= {expected, Verdict.UNDECIDED}
+    assert every[expected] >= 0.8 * every.total()
+    assert quiet.total() >= 12
+    assert quiet[expected] >= 0.9 * quiet.total()
 
 
 @pytest.mark.parametrize("anchor", ["auto", "torch_grouped_mm", "none"])
