@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,8 @@ def run(tmp_path: Path):
     def run(misbehave: str = "pass", start: str = "", silence: float = 60.0) -> list[Record]:
         script = tmp_path / "worker.py"
         script.write_text(textwrap.dedent(WORKER).format(misbehave=misbehave, start=start), encoding="utf-8")
-        return list(run_job(JOB, lambda _: None, silence=silence, command=(sys.executable, str(script))))
+        job, command = replace(JOB, timeout=silence), (sys.executable, str(script))
+        return [record for records in run_job(job, lambda _: None, command=command) for record in records]
 
     return run
 
