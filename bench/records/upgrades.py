@@ -46,9 +46,10 @@ def _with_named_fields(record: Any) -> Any:
         for name, needed in always.items()
         if isinstance(record.get(name), dict) and not needed <= set(record[name])
     }
-    if not free:
+    notes = record.get("notes", {})
+    if not free or not isinstance(notes, dict):
         return record
-    return {**record, **dict.fromkeys(free), "notes": {**(record.get("notes") or {}), **free}}
+    return {**record, **dict.fromkeys(free), "notes": {**notes, **free}}
 
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
