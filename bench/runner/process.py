@@ -59,13 +59,12 @@ class Children:
         return process
 
     def end(self, process: subprocess.Popen[str]) -> None:
-        """Kill it with all it has started, unless it has ended, and wait for it; not for ever, should it be stuck in
-        the driver.
+        """Kill what is left of it and of all it has started, and wait for it; not for ever, should it be stuck in the
+        driver.
         """
-        if process.poll() is None:
-            _kill_group(process)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=_GONE_S)
+        _kill_group(process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_GONE_S)
         with self._lock:
             self._running.discard(process)
 
@@ -235,6 +234,9 @@ def output_of(
         return None
     finally:
         children.end(process)
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
     if children.stopped:
         raise StoppedError
     return subprocess.CompletedProcess([*command], process.returncode, out, err)
