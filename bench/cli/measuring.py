@@ -70,7 +70,7 @@ def resume(path: Path, context: typer.Context, *, force: bool, lock: bool, repor
         if name not in _BESIDE_RESUME and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     ]
     if given:
-        options = ", ".join(f"--{name}" for name in given)
+        options = ", ".join(f"--{name}" for name in sorted(given))
         raise ValueError(f"--resume: expected no other choice of what to do, the run has its own, got {options}")
     check_json(json)
     file = run_path(path)

@@ -51,7 +51,7 @@ class Children:
 
     def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
         """As `subprocess.Popen`, in text mode. Raises StoppedError after `stop`."""
-        with self._lock:
+        with _interrupts_held_back(), self._lock:
             if self.stopped:
                 raise StoppedError
             process = subprocess.Popen([*command], text=True, start_new_session=True, **options)
@@ -69,13 +69,15 @@ class Children:
             self._running.discard(process)
 
     def stop(self) -> None:
-        """Kill all of them; none can be started any more."""
+        """Kill all of them and wait until they are gone; none can be started any more."""
         with self._lock:
             self.stopped = True
             running = list(self._running)
         for process in running:
-            if process.poll() is None:
-                _kill_group(process)
+            _kill_group(process)
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_GONE_S)
 
 
 class How(StrEnum):
@@ -240,6 +242,24 @@ def output_of(
     if children.stopped:
         raise StoppedError
     return subprocess.CompletedProcess([*command], process.returncode, out, err)
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C and the like wait for the end of the block: a process must not be started without being known."""
+    received: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in received:
+            signal.raise_signal(number)
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:

@@ -84,7 +84,12 @@ def test_the_process_that_holds_it_and_its_children_need_not_wait(holder) -> Non
         holder()  # a child that would wait for ever
     other = holder()
     said = []
-    with device_lock("cpu", say=lambda text: (said.append(text), other.kill())):
+
+    def say(text: str) -> None:
+        said.append(text)
+        other.kill()
+
+    with device_lock("cpu", say=say):
         assert said, "the child held it by itself, and was not told that this process still does"
 
 

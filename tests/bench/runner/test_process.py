@@ -160,9 +160,31 @@ def test_output_of_a_command() -> None:
         output_of(["sleep", "600"], children, seconds=60)
 
 
+def test_an_interrupt_while_a_process_starts_comes_after_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    children, real = Children(), subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        started = real(*arguments, **options)
+        signal.raise_signal(signal.SIGINT)
+        return started
+
+    monkeypatch.setattr(process.subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        children.start(["sleep", "600"])
+    monkeypatch.undo()
+    (running,) = children._running
+    assert alive(running.pid)
+    children.stop()
+    assert not alive(running.pid)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 PARENT = """
 import subprocess, sys, time
-code = "import os, time; from mohge.bench.runner.process import die_with_parent; die_with_parent(); print(os.getpid(), flush=True); time.sleep(600)"
+code = (
+    "import os, time; from mohge.bench.runner.process import die_with_parent; die_with_parent(); "
+    "print(os.getpid(), flush=True); time.sleep(600)"
+)
 subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
 time.sleep(600)
 """

@@ -160,9 +160,9 @@ def test_a_lost_gpu_ends_the_job_and_says_so_for_all_that_is_left(worker) -> Non
 
     command = worker("tokens == 2 and name == 'torch_loop' and os._exit(70)")
     with pytest.raises(DeviceLostError, match="the device is gone: CUDA error: unknown error"):
-        for batch in run_job(job, lambda _: None, command=command, lost=lost):
-            records += batch
+        records.extend(batch for batch in run_job(job, lambda _: None, command=command, lost=lost))
     assert asked == ["cuda:1"]
+    records = [record for batch in records for record in batch]
     for name in job.implementations:
         assert outcome(records, name) == {1: Status.PASSED, 2: Status.NOT_RUN, 3: Status.NOT_RUN}
     assert all((LOST in record.notes) == (record.case.tokens != 1) for record in records)
