@@ -165,4 +165,5 @@ def _card(lock: FileLock) -> Path:
 
 
 def _command() -> str:
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    return " ".join(["mohge" if name == "__main__.py" else name, *sys.argv[1:]])
