@@ -56,8 +56,9 @@ def measure(
     plan = plan_of(jobs[0].device, jobs, compiled)
     with _locked(plan, lock) as notes, RunProgress(jobs, extra=len(compiled)) as progress:
         session = Session.start(out, name, plan, progress.event, notes)
-        begin(session.writer.folder)
-        with run_lock(session.writer.folder):
+        folder = session.writer.folder
+        with _saying_how_to_go_on(name, folder), run_lock(folder):
+            begin(folder)
             lost = _done(session, name, jobs, compiled)
     return finish(session.writer.path, report=report, json=json, lost=lost)
 
@@ -74,21 +75,23 @@ def resume(path: Path, context: typer.Context, *, force: bool, lock: bool, repor
         raise ValueError(f"--resume: expected no other choice of what to do, the run has its own, got {options}")
     check_json(json)
     file = run_path(path)
-    plan = _plan(path, load_run(file))
+    run = load_run(file)
+    plan = _plan(path, run)
+    if _nothing_to_do(path, run, json):
+        return 0
     check_device(plan.device)
     name = context.info_name or "bench"
     with ExitStack() as held:
         notes = held.enter_context(_locked(plan, lock))
         held.enter_context(run_lock(file.parent))
         run = load_run(file)
-        left = what_is_left(run)
-        if left.nothing and run.finished:
-            console.print(f"{path}: finished {run.finished}; nothing to do", highlight=False, soft_wrap=True)
-            write_json(json, plain(run))
+        if _nothing_to_do(path, run, json):  # whoever held the device has done it
             return 0
+        left = what_is_left(run)
         progress = held.enter_context(RunProgress(left.jobs, extra=len(left.compiled)))
         session, left = Session.resume(file, progress.event, force=force, notes=notes)
         console.print(f"{path}: {left.cases} cases left", highlight=False, soft_wrap=True)
+        held.enter_context(_saying_how_to_go_on(name, file.parent))
         lost = _done(session, name, left.jobs, left.compiled)
     return finish(file, report=report, json=json, lost=lost)
 
@@ -118,6 +121,15 @@ def finish(path: Path, *, report: bool, json: str | None, lost: str = "") -> int
     return 1 if failed or lost else 0
 
 
+def _nothing_to_do(path: Path, run: Run, json: str | None) -> bool:
+    """Whether the run has been finished; says so."""
+    if not run.finished or not what_is_left(run).nothing:
+        return False
+    console.print(f"{path}: finished {run.finished}; nothing to do", highlight=False, soft_wrap=True)
+    write_json(json, plain(run))
+    return True
+
+
 def _plan(path: Path, run: Run) -> Plan:
     try:
         what_is_left(run)
@@ -138,16 +150,26 @@ def _locked(plan: Plan, wait: bool) -> Iterator[dict[str, str]]:
         yield {"lock": unlocked} if unlocked else {}
 
 
+@contextmanager
+def _saying_how_to_go_on(name: str, folder: Path) -> Iterator[None]:
+    """Name the command that resumes the run when the block is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(_go_on(name, folder), highlight=False, soft_wrap=True, markup=False)
+        raise
+
+
+def _go_on(name: str, folder: Path) -> str:
+    return f"go on with: mohge {name} --resume {shlex.quote(str(folder))}"
+
+
 def _done(session: Session, name: str, jobs: Sequence[Job], compiled: Sequence[str]) -> str:
     """Do the jobs: one after another those with times, then the others. Why the device was lost, or an empty text."""
-    again = f"go on with: mohge {name} --resume {shlex.quote(str(session.writer.folder))}"
     try:
         with session:
             session.measure([job for job in jobs if job.mode == Provenance.MEASURED])
             session.check([job for job in jobs if job.mode != Provenance.MEASURED], compiled)
-    except KeyboardInterrupt:
-        console.print(again, highlight=False, soft_wrap=True, markup=False)
-        raise
     except DeviceLostError as error:
-        return f"{error}; {again}"
+        return f"{error}; {_go_on(name, session.writer.folder)}"
     return ""

@@ -111,8 +111,8 @@ def test_nobody_running_has_longer(worker, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_another_one_running_is_no_silence(worker) -> None:
-    code = "for number in range(20):\n    mark(number)\n    time.sleep(0.1)"
-    _, ending = outcome(worker(code, silence=1.5))
+    code = "for number in range(40):\n    mark(number)\n    time.sleep(0.1)"
+    _, ending = outcome(worker(code, silence=3.0))
     assert ending.how is How.DONE
 
 
