@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything worth doing on a GPU in one batch of under 10 minutes: the tests marked gpu, then the benchmark grid.
 # Usage: PYTHON=python3 bench/gpu.sh RESULTS, with the package importable (`make gpu` sees to it).
-# Needs torch, triton, cupy, numba-cuda, typer, rich and scipy; for the tests also hypothesis and pytest with
+# Needs torch, triton, cupy, numba-cuda, typer, rich, filelock and scipy; for the tests also hypothesis and pytest with
 # pytest-benchmark and pytest-timeout. Neither plotly nor jinja2.
 # RESULTS receives the test log and the run file; copy it back and run `mohge report` on the run.
 set -uo pipefail

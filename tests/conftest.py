@@ -34,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Commands that tests run wait for each other within one process of the test run, not across all of them."""
+    os.environ["MOHGE_LOCKS"] = str(tmp_path_factory.mktemp("locks"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real routing traces beside the repository; skips where it is absent."""

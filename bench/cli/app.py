@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from ... import __version__
+from . import INTERRUPTED
 from .bench import bench
 from .compare import compare
 from .doctor import doctor
@@ -17,6 +23,8 @@ from .run import run
 
 # Typer brings its own copy of Click or depends on it, by version; its errors are found through one that it exports.
 UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+BAD_INPUT = 2  # the exit code
 
 app = typer.Typer(
     name="mohge",
@@ -29,9 +37,6 @@ app = typer.Typer(
 )
 for command in (run, doctor, bench, compare, place, report):
     app.command(epilog=command.__doc__.partition("Example: ")[2] if command.__doc__ else None)(command)
-
-
-INTERRUPTED = 130  # the exit code of a command ended by Ctrl-C
 
 
 def _version(wanted: bool) -> None:
@@ -51,22 +56,58 @@ def _root(
         typer.echo(context.get_help())
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 ran and the answer is no, 2 bad input, 130 interrupted."""
+def run_app(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 ran and the answer is no, 2 bad input, 130 interrupted (Ctrl-C), 143
+    terminated, 129 the terminal has gone.
+    """
+    with _signals_as_interrupts() as received:
+        sys.exit(_ended(arguments, received))
+
+
+def _ended(arguments: list[str] | None, received: list[int]) -> int:
+    """The exit code, after what is wrong has been said."""
     try:
         code = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
     except UsageError as error:
         context = getattr(error, "ctx", None)
         _complain(error.format_message(), f"{context.command_path} --help" if context else "mohge --help")
-        sys.exit(2)
+        return BAD_INPUT
     except ValueError as error:
         _complain(str(error))
-        sys.exit(2)
+        return BAD_INPUT
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _complain(f"{error.filename or 'output'}: {error.strerror or error}")
+        return BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:  # some versions of Typer raise, others return it
         _complain("interrupted; what was finished is kept")
-    sys.exit(code if isinstance(code, int) else 0)
+        return 128 + received[0] if received else INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+@contextlib.contextmanager
+def _signals_as_interrupts() -> Iterator[list[int]]:
+    """Have a request to end treated as Ctrl-C; gives the list that it enters."""
+    received: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _complain(text: str, hint: str = "") -> None:

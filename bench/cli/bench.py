@@ -11,14 +11,23 @@ from ...kernels import IMPLEMENTATIONS
 from ..records import check_writable
 from ..runner.grids import REAL, check_device, check_dtype, check_implementations, check_memory
 from ..runner.jobs import Job, Source, TimingLimits
-from ..runner.session import Session
+from .measuring import (
+    ForceOption,
+    JsonOption,
+    LockOption,
+    OutOption,
+    ReportOption,
+    ResumeOption,
+    TimeoutOption,
+    measure,
+    resume,
+)
 from .options import SpecOption, resolve_spec
-from .output import JsonOption, check_json
-from .progress import RunProgress
-from .run import OutOption, finish
+from .output import check_json
 
 
 def bench(
+    context: typer.Context,
     spec: SpecOption = "mohge-3b",
     tokens: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "64,256",
     routing: Annotated[
@@ -35,14 +44,20 @@ def bench(
     seconds: Annotated[float, typer.Option(help="Longest time per case, once cold and once hot.", min=0.01)] = 4.0,
     seed: Annotated[int, typer.Option(help="Seed of weights, inputs and routings.", min=0)] = 0,
     step: Annotated[int, typer.Option(help="Where in time rotating and burst routings are.", min=0)] = 0,
+    timeout: TimeoutOption = 180.0,
     out: OutOption = Path("runs"),
-    report: Annotated[bool, typer.Option(help="Write report.html beside run.json.")] = True,
+    resume_run: ResumeOption = None,
+    force: ForceOption = False,
+    lock: LockOption = True,
+    report: ReportOption = True,
     json: JsonOption = None,
 ) -> int:
     """Check and time implementations on the cases you name; every finished case is kept.
 
     Example: mohge bench --spec mohge-3b --tokens 64,1024 --routing zipf:1.2 --implementations torch_loop,padded_bmm
     """
+    if resume_run is not None:
+        return resume(resume_run, context, force=force, lock=lock, report=report, json=json)
     layer_spec, device = resolve_spec(spec), check_device(device)
     names = check_implementations(implementations) or (REAL if device == "cpu" else tuple(IMPLEMENTATIONS))
     if trace is None and (domain is not None or layer is not None):
@@ -54,11 +69,12 @@ def bench(
         device=device,
         dtype=check_dtype(dtype, device),
         mode="measured",
-        cases=tuple((count, source) for source in sources for count in _token_counts(tokens)),
+        cases=tuple(dict.fromkeys((count, source) for source in sources for count in _token_counts(tokens))),
         implementations=names,
         limits=TimingLimits(seconds=seconds),
         seed=seed,
         step=step,
+        timeout=timeout,
     )
     for index in range(len(job.cases)):
         # A routing that this layer cannot have is bad input, and said at once.
@@ -66,11 +82,7 @@ def bench(
     check_memory(job)
     check_json(json)
     check_writable(out)
-    with RunProgress([job]) as progress:
-        session = Session(out, "bench", device, progress.event)
-        with session.writer:
-            session.measure([job])
-    return finish(session.writer.path, report=report, json=json)
+    return measure("bench", out, [job], lock=lock, report=report, json=json)
 
 
 def _token_counts(text: str) -> list[int]:

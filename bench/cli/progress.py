@@ -24,6 +24,7 @@ class RunProgress:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,  # it would leave an empty line in a log
         )
         self._task = self._bar.add_task("", total=total, what="starting")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..records import Status, check_writable, load_run
-from ..records.codec import plain
+from ..records import check_writable
 from ..runner.abilities import abilities, machine
 from ..runner.grids import (
     TraceChoice,
@@ -20,16 +21,22 @@ from ..runner.grids import (
     scaled_jobs,
 )
 from ..runner.resources import REPORTERS
-from ..runner.session import Session
-from .output import JsonOption, check_json, console, write_json
-from .progress import RunProgress, show_run
-
-# Outcomes that make the exit code 1: something ran, and the answer is no.
-FAILURES = (Status.INCORRECT, Status.CRASHED, Status.TIMEOUT)
-OutOption = Annotated[Path, typer.Option("--out", help="Folder under which the run's own folder is made.")]
+from .measuring import (
+    ForceOption,
+    JsonOption,
+    LockOption,
+    OutOption,
+    ReportOption,
+    ResumeOption,
+    TimeoutOption,
+    measure,
+    resume,
+)
+from .output import check_json, console
 
 
 def run(
+    context: typer.Context,
     trace: Annotated[
         list[Path] | None,
         typer.Option("--trace", help="Routing trace (.npz of expert ids or .csv of counts); repeatable."),
@@ -38,14 +45,20 @@ def run(
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 1.0,
+    timeout: TimeoutOption = 180.0,
     out: OutOption = Path("runs"),
-    report: Annotated[bool, typer.Option(help="Write report.html beside run.json.")] = True,
+    resume_run: ResumeOption = None,
+    force: ForceOption = False,
+    lock: LockOption = True,
+    report: ReportOption = True,
     json: JsonOption = None,
 ) -> int:
     """Check, time and place every implementation on this machine and write run.json and report.html.
 
     Example: mohge run --trace olmoe-1b-7b.counts.csv --domain arxiv --layer 7
     """
+    if resume_run is not None:
+        return resume(resume_run, context, force=force, lock=lock, report=report, json=json)
     device = check_device(device)
     traces = choose_traces(tuple(trace or ()), domain, layer)
     jobs = fitting_jobs(default_jobs(device, traces, minutes=minutes))
@@ -54,33 +67,9 @@ def run(
         check_used(traces, [*jobs, *checks])
     check_json(json)
     check_writable(out)
-    with RunProgress([*jobs, *checks], extra=len(compiled)) as progress:
-        session = Session(out, "run", device, progress.event)
-        _say_what_happens(device, traces, session.writer.folder)
-        with session.writer:
-            session.measure(jobs)
-            session.check(checks, compiled)
-    return finish(session.writer.path, report=report, json=json)
-
-
-def finish(path: Path, *, report: bool, json: str | None) -> int:
-    """Show the table, write the report, say where everything is. The exit code: 1 when something failed, else 0."""
-    result = load_run(path)
-    if json != "-":
-        show_run(result)
-    console.print(f"\nrun:    {path}", highlight=False, soft_wrap=True)
-    if report:
-        from ..report import write_report
-
-        page = path.parent / "report.html"
-        write_report(result, page)
-        console.print(f"report: {page}", highlight=False, soft_wrap=True)
-    write_json(json, plain(result))
-    failed = [record for record in result.records if record.status in FAILURES]
-    for record in failed:
-        text = f"failed: {record.implementation} on {record.case.spec}: {record.status}, {record.reason}"
-        console.print(text, highlight=False, soft_wrap=True, markup=False, style="red")
-    return 1 if failed else 0
+    planned = [replace(job, timeout=timeout) for job in [*jobs, *checks]]
+    begin = partial(_say_what_happens, device, traces)
+    return measure("run", out, planned, compiled, lock=lock, report=report, json=json, begin=begin)
 
 
 def _say_what_happens(device: str, traces: TraceChoice, folder: Path) -> None:

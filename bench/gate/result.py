@@ -9,6 +9,9 @@ import torch
 from ...kernels import Layer
 from ..records.status import Status
 
+# How torch on a CPU, the CUDA driver and runtime, and cuBLAS say it, in lower case.
+_OUT_OF_MEMORY = ("allocate memory", "out of memory", "out_of_memory", "cublas_status_alloc_failed")
+
 
 @dataclass(frozen=True)
 class GateResult:
@@ -60,6 +63,6 @@ def status_of(error: Exception) -> tuple[Status, str]:
     text = str(error).strip()
     line = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
     memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if memory or (isinstance(error, RuntimeError) and "allocate memory" in text):
+    if memory or any(words in text.lower() for words in _OUT_OF_MEMORY):
         return Status.OUT_OF_MEMORY, line
     return Status.CRASHED, line

@@ -1,7 +1,9 @@
 """The run file: what it holds, writing it so that nothing finished is lost, reading it, and the environment in it."""
 
-from .environment import collect_environment, git_state, source_hash
-from .run_file import FILE_NAME, RunWriter, check_writable, load_run, run_path
+from .environment import collect_environment, driver_version, git_state, source_hash
+from .plan import Plan
+from .reading import FILE_NAME, load_run, run_path
+from .run_file import RunWriter, check_writable
 from .schema import (
     BASELINE,
     SCHEMA,
@@ -32,6 +34,7 @@ __all__ = [
     "ErrorRecord",
     "GitRecord",
     "PlacementRecord",
+    "Plan",
     "Provenance",
     "Record",
     "Roof",
@@ -44,6 +47,7 @@ __all__ = [
     "TuningRecord",
     "check_writable",
     "collect_environment",
+    "driver_version",
     "git_state",
     "load_run",
     "run_path",

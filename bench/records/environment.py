@@ -32,7 +32,7 @@ _KERNEL_SUFFIXES = (".py", ".cu", ".cuh")
 def collect_environment(device: str = "cpu", roof: Roof | None = None) -> Environment:
     """GPU (for device "cuda"), CPU, library versions, Python and platform; `roof` is passed on."""
     return Environment(
-        gpu=gpu_facts() if device.startswith("cuda") else None,
+        gpu=gpu_facts(device) if device.startswith("cuda") else None,
         roof=roof,
         libraries=library_versions(),
         cpu=cpu_facts(),
@@ -93,18 +93,20 @@ def last_level_cache_bytes(folder: Path = Path("/sys/devices/system/cpu/cpu0/cac
     return max(sizes, default=None)
 
 
-def gpu_facts() -> dict[str, Any] | None:
-    """The GPU torch uses: name, uuid, driver, cuda, capability, sms, memory_bytes, l2_bytes; None without one."""
+def gpu_facts(device: str = "cuda") -> dict[str, Any] | None:
+    """The GPU of that name (cuda, cuda:1): name, uuid, driver, cuda, capability, sms, memory_bytes, l2_bytes; None
+    where torch has no GPU.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return None
-    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    properties = torch.cuda.get_device_properties(torch.device(device))
     uuid = getattr(properties, "uuid", None)
     return {
         "name": properties.name,
         "uuid": f"GPU-{uuid}" if uuid is not None else None,
-        "driver": _driver(),
+        "driver": driver_version()[0],
         "cuda": torch.version.cuda,
         "capability": f"{properties.major}.{properties.minor}",
         "sms": properties.multi_processor_count,
@@ -114,20 +116,20 @@ def gpu_facts() -> dict[str, Any] | None:
     }
 
 
-def _driver() -> str | None:
-    """The driver's version from NVML, or None where NVML is missing or refuses."""
+def driver_version() -> tuple[str | None, str]:
+    """The driver's version from NVML, or None and the reason why there is none."""
     try:
         import pynvml
     except ImportError:
-        return None
+        return None, "nvidia-ml-py is not installed (it exists for Linux)"
     try:
         pynvml.nvmlInit()
         try:
-            return str(pynvml.nvmlSystemGetDriverVersion())
+            return str(pynvml.nvmlSystemGetDriverVersion()), ""
         finally:
             pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return None
+    except pynvml.NVMLError as error:
+        return None, str(error)
 
 
 def git_state(root: Path = PACKAGE_ROOT) -> GitRecord | None:

@@ -1,57 +1,39 @@
-"""Writing and reading run.json: a run killed at any moment leaves what it had finished."""
+"""Writing a run so that one killed at any moment leaves what it had finished."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from .codec import decode, dumps, plain
-from .schema import SCHEMA, Environment, GitRecord, PlacementRecord, Record, Run, TuningRecord
+from .files import write_atomically
+from .journal import Journal, journal_path, line
+from .plan import Plan
+from .reading import FILE_NAME, load_run, run_path
+from .schema import Environment, GitRecord, PlacementRecord, Record, Run, TuningRecord
 
-FILE_NAME = "run.json"
+T = TypeVar("T")
 _LISTS = ("records", "placements", "tuning")  # what a run grows by
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Replace the file at `path` by `text`, or leave it as it was: never anything between, also after a power cut.
-
-    Raises OSError.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+# Up to this size run.json is written whole each time; above it the journal takes what is new until it has grown to
+# JOURNAL_SHARE of run.json, so that the bytes written in all stay at a few times those kept.
+WHOLE_BYTES = 2**20
+JOURNAL_SHARE = 0.25
 
 
 class RunWriter:
-    """A run being made: every call that adds something leaves a complete run.json behind.
+    """A run being made: what has been added is on the disk when the call returns.
 
-    The whole file is rewritten each time, from records encoded once: even hundreds of records with their raw samples
-    are a few megabytes. Used as a context manager it marks the run finished when the block ends without an exception.
-    All methods raise ValueError when the file cannot be written.
+    run.json is a complete file at any moment. While it is small it has everything; later the newest items may stand in
+    run.journal beside it (see `JOURNAL_SHARE`), where `load_run` finds them, until the run ends. Used as a context
+    manager it marks the run finished when the block ends without an exception. All methods raise ValueError when the
+    disk does not take it; what was there before stays readable.
     """
 
     def __init__(self, folder: Path, run: Run) -> None:
@@ -61,6 +43,8 @@ class RunWriter:
             item.name: getattr(run, item.name) for item in fields(run) if item.name not in _LISTS
         }
         self._lists = {name: [dumps(item) for item in getattr(run, name)] for name in _LISTS}
+        self._journal = Journal(journal_path(self.path))
+        self._bytes = 0  # of run.json
         self._write()
 
     @classmethod
@@ -74,6 +58,7 @@ class RunWriter:
         git: GitRecord | None = None,
         source_hash: str = "",
         notes: Mapping[str, Any] | None = None,
+        plan: Plan | None = None,
     ) -> RunWriter:
         """Start a run in a new folder `runs`/<time>-<name>. Raises ValueError when it cannot be made."""
         now = datetime.now(UTC)
@@ -86,17 +71,23 @@ class RunWriter:
             environment=environment,
             name=name,
             git=git,
+            plan=plan,
             notes=dict(notes or {}),
         )
         return cls(folder, run)
 
     @classmethod
-    def resume(cls, path: str | Path) -> RunWriter:
-        """Go on with the run in a folder or file. Raises ValueError when it cannot be read."""
+    def resume(cls, path: str | Path, keep: Callable[[Run], Run] = lambda run: run) -> RunWriter:
+        """Go on with the run in a folder or file, of which `keep` may leave something out.
+
+        Raises ValueError when it cannot be read.
+        """
         file = run_path(path)
-        writer = cls(file.parent, load_run(file))
-        writer._head["finished"] = None
-        return writer
+        run = load_run(file)
+        # In two steps: the journal counts from what run.json has, so it must be gone before run.json has less.
+        if journal_path(file).exists():
+            cls(file.parent, run)
+        return cls(file.parent, replace(keep(run), finished=None))
 
     @property
     def path(self) -> Path:
@@ -105,19 +96,29 @@ class RunWriter:
 
     def append(self, record: Record | Mapping[str, Any]) -> None:
         """Add one finished record, or the JSON of one, which is checked and kept with what stands beside."""
-        self._add("records", _encoded(Record, record, "record"))
+        self._add([("records", _encoded(Record, record, "record"))])
 
     def add_placement(self, placement: PlacementRecord | Mapping[str, Any]) -> None:
         """Add one placement, or the JSON of one."""
-        self._add("placements", _encoded(PlacementRecord, placement, "placement"))
+        self._add([("placements", _encoded(PlacementRecord, placement, "placement"))])
 
     def add_tuning(self, tuning: TuningRecord | Mapping[str, Any]) -> None:
         """Add one tuning study, or the JSON of one."""
-        self._add("tuning", _encoded(TuningRecord, tuning, "tuning"))
+        self._add([("tuning", _encoded(TuningRecord, tuning, "tuning"))])
+
+    def add_case(self, records: Sequence[Record], placements: Sequence[PlacementRecord] = ()) -> None:
+        """Add what belongs together in one go: the records of a case and its placements."""
+        items = [("placements", dumps(placement)) for placement in placements]
+        self._add(items + [("records", dumps(record)) for record in records])
 
     def set_environment(self, environment: Environment) -> None:
         """Replace what is known of the machine, when its roofs have been measured."""
         self._head["environment"] = environment
+        self._write()
+
+    def set_notes(self, notes: Mapping[str, Any]) -> None:
+        """Add to the run's notes, or replace those of the same names."""
+        self._head["notes"] = {**self._head["notes"], **notes}
         self._write()
 
     def finish(self) -> None:
@@ -134,17 +135,41 @@ class RunWriter:
         if kind is None:
             self.finish()
 
-    def _add(self, name: str, item: str) -> None:
-        self._lists[name].append(item)
-        self._write()
+    def _add(self, items: Sequence[tuple[str, str]]) -> None:
+        """All of them or, with ValueError, none."""
+        lines, before = [], {name: len(list_) for name, list_ in self._lists.items()}
+        for name, item in items:
+            lines.append(line(name, len(self._lists[name]), item))
+            self._lists[name].append(item)
+        new = sum(map(len, lines))
+        whole = self._bytes + new <= WHOLE_BYTES or self._journal.bytes + new > JOURNAL_SHARE * self._bytes
+        try:
+            if whole:
+                self._write()
+            else:
+                self._on_disk(lambda: self._journal.append(lines))
+        except BaseException:
+            for name, length in before.items():
+                del self._lists[name][length:]
+            raise
 
     def _write(self) -> None:
-        head = ",\n".join(f"{json.dumps(key)}: {dumps(value)}" for key, value in self._head.items())
-        lists = ",\n".join(
-            f'"{key}": [' + ",".join(f"\n{item}" for item in items) + "\n]" for key, items in self._lists.items()
-        )
+        """run.json with everything, and no journal."""
+        self._bytes = self._on_disk(lambda: write_atomically(self.path, self._pieces()))
+        self._on_disk(self._journal.clear)
+
+    def _pieces(self) -> Iterator[str]:
+        yield "{\n" + ",\n".join(f"{json.dumps(key)}: {dumps(value)}" for key, value in self._head.items())
+        for key, items in self._lists.items():
+            yield f',\n"{key}": ['
+            for number, item in enumerate(items):
+                yield f",\n{item}" if number else f"\n{item}"
+            yield "\n]"
+        yield "\n}\n"
+
+    def _on_disk(self, write: Callable[[], T]) -> T:
         try:
-            write_text_atomically(self.path, f"{{\n{head},\n{lists}\n}}\n")
+            return write()
         except OSError as error:
             raise ValueError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
@@ -180,51 +205,3 @@ def check_writable(runs: str | Path) -> None:
         raise ValueError(f"{runs}: runs cannot be written here: {folder} is not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"{runs}: runs cannot be written here: no permission to write to {folder}")
-
-
-def run_path(path: str | Path) -> Path:
-    """The run file that a folder or a file means. Raises ValueError when there is none."""
-    path = Path(path)
-    file = path / FILE_NAME if path.is_dir() else path
-    if not file.is_file():
-        raise ValueError(f"{path}: expected a run (a folder with {FILE_NAME}, or that file), found none")
-    return file
-
-
-def load_run(path: str | Path) -> Run:
-    """Read a run from its folder or file.
-
-    Raises ValueError in one line for a file that cannot be read, is cut off or is not JSON, was written with another
-    schema, or has a value that does not fit, with the place of it.
-    """
-    file = run_path(path)
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"), parse_constant=_not_json)
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error.strerror}") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file}: not a run file: {error.msg} at line {error.lineno}, column {error.colno}") from error
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ValueError(f"{file}: not a run file: {error}") from error
-    if not isinstance(table, dict) or "schema" not in table:
-        raise ValueError(f"{file}: not a run file: expected an object with a field schema")
-    _check_schema(file, table["schema"])
-    try:
-        return decode(Run, table, "run")
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
-
-
-def _not_json(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON (numbers that are not finite are written as null)")
-
-
-def _check_schema(file: Path, schema: Any) -> None:
-    if isinstance(schema, bool) or not isinstance(schema, int):
-        raise ValueError(f"{file}: schema: expected a whole number, got {schema!r}")
-    if schema > SCHEMA:
-        raise ValueError(
-            f"{file}: written with schema {schema}, newer than the {SCHEMA} this version reads: update mohge"
-        )
-    if schema < SCHEMA:
-        raise ValueError(f"{file}: written with schema {schema}, which this version (schema {SCHEMA}) no longer reads")

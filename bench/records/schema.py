@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .plan import Plan
 from .status import Status
 
 BASELINE = "padded_bmm"  # what speed-ups are over: the honest picture of ignoring heterogeneity
-SCHEMA = 1  # raised when a field changes its meaning or goes; new fields may appear beside the old ones
+# Raised when a field changes its meaning or goes, with a step in upgrades.py; new fields may appear beside the old.
+# 2: clocks and telemetry have named fields, and the newest records of an unfinished run may stand in its journal.
+SCHEMA = 2
 
 
 class Provenance(StrEnum):
@@ -297,6 +300,7 @@ class Run:
     """One invocation's results: everything in run.json.
 
     command:  the words that reproduce it;  started, finished: ISO 8601, UTC; finished is None when it was interrupted
+    plan:     what was to be done; None where the run cannot be resumed
     """
 
     command: list[str]
@@ -307,6 +311,7 @@ class Run:
     name: str = "run"
     finished: str | None = None
     git: GitRecord | None = None
+    plan: Plan | None = None
     records: list[Record] = field(default_factory=list)
     placements: list[PlacementRecord] = field(default_factory=list)
     tuning: list[TuningRecord] = field(default_factory=list)

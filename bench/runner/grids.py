@@ -181,6 +181,8 @@ def check_device(device: str) -> str:
         raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {device!r}")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = int(device[5:]) if ":" in device else 0
+    if not count:
+        raise ValueError(f"device: expected a GPU that torch can use, found none (see mohge doctor), got {device!r}")
     if index >= count:
         raise ValueError(f"device: expected one of the {count} GPUs torch can use here, got {device!r}")
     return device

@@ -49,6 +49,7 @@ class Job:
     cases: tokens and routing of each
     step:  where in time rotating and burst routings are
     roofs: measure the machine's limits before the cases
+    timeout: seconds one implementation may run without an answer before it is stopped
     """
 
     spec: LayerSpec
@@ -61,6 +62,7 @@ class Job:
     seed: int = 0
     step: int = 0
     roofs: bool = False
+    timeout: float = 180.0
 
     def case(self, index: int) -> Case:
         """Case number `index`. Raises ValueError when its routing is none."""
@@ -83,16 +85,19 @@ class Job:
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Job:
-        """The inverse of `to_dict`."""
-        return cls(
-            **{
-                **table,
-                "spec": LayerSpec.from_dict(table["spec"]),
-                "cases": tuple((tokens, Source(**source)) for tokens, source in table["cases"]),
-                "implementations": tuple(table["implementations"]),
-                "limits": TimingLimits(**table["limits"]),
-            }
-        )
+        """The inverse of `to_dict`. Raises ValueError for anything else."""
+        try:
+            return cls(
+                **{
+                    **table,
+                    "spec": LayerSpec.from_dict(table["spec"]),
+                    "cases": tuple((tokens, Source(**source)) for tokens, source in table["cases"]),
+                    "implementations": tuple(table["implementations"]),
+                    "limits": TimingLimits(**table["limits"]),
+                }
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"job: expected the fields of a job, got {error!r}") from error
 
 
 def scaled_down(spec: LayerSpec, factor: int, experts_per_group: int | None = None) -> LayerSpec:

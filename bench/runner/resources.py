@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from typing import Any
+
+from .process import Children, output_of
 
 # Modules that answer `--json -`; run apart, because they need an environment without interpreter and simulator.
 REPORTERS = {
@@ -16,16 +17,25 @@ REPORTERS = {
 }
 # What is run on Hopper; the reporters themselves cover the other dtypes too, in several times the time.
 DTYPE = "bfloat16"
+# `python -m MODULE ...`, but ending with the process that started it.
+_APART = (
+    "import runpy, sys; from mohge.bench.runner.process import die_with_parent; die_with_parent(); del sys.argv[0]; "
+    "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
 
 
-def compile_ahead(implementation: str, *, seconds: float = 240.0) -> tuple[list[dict[str, Any]], str | None]:
-    """The resources of every kernel of an implementation, and None or the reason why there are none."""
+def compile_ahead(
+    implementation: str, children: Children, *, seconds: float = 240.0
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The resources of every kernel of an implementation, and None or the reason why there are none.
+
+    Raises StoppedError when `children` are stopped meanwhile.
+    """
     unset = ("TRITON_INTERPRET", "NUMBA_ENABLE_CUDASIM")
     environment = {key: value for key, value in os.environ.items() if key not in unset}
-    command = [sys.executable, "-m", REPORTERS[implementation], "--dtype", DTYPE, "--json", "-"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
+    command = [sys.executable, "-c", _APART, REPORTERS[implementation], "--dtype", DTYPE, "--json", "-"]
+    done = output_of(command, children, seconds=seconds, environment=environment)
+    if done is None:
         return [], f"compilation took longer than {seconds:.0f} s"
     try:
         resources = json.loads(done.stdout)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import queue
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import replace
 
 from ..records import Provenance, Record, Status
 from ..records.codec import decode
 from .jobs import Job
+from .process import Children, Ending, Event, How, WorkerProcess, output_of
 
 WORKER = (sys.executable, "-m", "mohge.bench.runner.worker")
 # What a worker needs in its environment before anything is imported, and what must not be there otherwise.
@@ -27,121 +20,103 @@ MODE_ENVIRONMENT = {
     "interpreted": {"TRITON_INTERPRET": "1"},
     "simulated": {"NUMBA_ENABLE_CUDASIM": "1"},
 }
-Event = dict[str, Any]
+# The note of a record whose case was not run, or not to the end, because the device was gone: to be done on resuming.
+LOST = "device_lost"
+_STATUS = {How.CRASHED: Status.CRASHED, How.TIMEOUT: Status.TIMEOUT}
+_PROBE = "import sys, torch; print(torch.ones(1, device=sys.argv[1]).sum().item())"
+_PROBE_S = 60.0
+
+
+class DeviceLostError(Exception):
+    """The GPU does not answer any more, not even to a new process: nothing further can be measured on it."""
 
 
 def run_job(
-    job: Job, on_event: Callable[[Event], None], *, silence: float = 180.0, command: Sequence[str] = WORKER
-) -> Iterator[Record]:
-    """Yield the job's records as they are finished; a worker silent for `silence` seconds is killed.
+    job: Job,
+    on_event: Callable[[Event], None],
+    *,
+    command: Sequence[str] = WORKER,
+    children: Children | None = None,
+    lost: Callable[[str], str | None] | None = None,
+) -> Iterator[list[Record]]:
+    """Yield the job's records, those of a case together as soon as it is finished.
 
-    An implementation that takes its worker down, or keeps it silent, gets a record saying so (crashed or timeout) for
-    that case and `not_run` for the later ones; the others go on in a fresh worker. `command` starts a worker; the
-    marker file's name is added to it.
+    An implementation that takes its worker down, or keeps it silent for `job.timeout` seconds, gets a record saying so
+    (crashed or timeout) for that case and `not_run` for the later ones; the others go on in a fresh worker. `command`
+    starts a worker, see `WorkerProcess`. `lost` says why a device is gone, or None (default: `device_lost`); then what
+    is left is `not_run`, and DeviceLostError is raised. Ends early when `children` are stopped.
     """
+    children = children or Children()
+    lost = lost or (lambda device: device_lost(device, children))
     while job.cases and job.implementations:
-        finished, failure = 0, None
-        with _Worker(job, silence, command) as worker:
+        finished, records = 0, []
+        request, environment = job.to_dict(), worker_environment(job.mode)
+        with WorkerProcess(command, request, environment=environment, silence=job.timeout, children=children) as worker:
             for event in worker.events():
                 on_event(event)
-                if event["event"] == "record":
-                    yield decode(Record, event["record"], "record")
+                if event["event"] == "roof":
+                    job = replace(job, roofs=False)
+                elif event["event"] == "record":
+                    records.append(decode(Record, event["record"], "record"))
                 elif event["event"] == "case":
-                    finished += 1
-            failure = worker.failure()
-        if failure is None:
+                    yield records
+                    finished, records = finished + 1, []
+            ending = worker.ending()
+        if ending.how in (How.DONE, How.STOPPED):
             return
-        status, reason, culprit = failure
-        left = range(finished, len(job.cases))
+        gone = lost(job.device)
+        if gone is not None:
+            reason = f"the device is gone: {gone}"
+            yield from _left_out(job, finished, reason, {LOST: ending.reason})
+            raise DeviceLostError(reason)
+        culprit = job.implementations[ending.marker] if ending.marker < len(job.implementations) else None
         if culprit is None:
             # Nothing was running yet (imports, weights): no implementation is to blame, and trying again is no use.
-            for case in left:
-                outcome = (status, reason) if case == finished else (Status.NOT_RUN, f"not reached: {reason}")
-                yield from (_record(job, name, case, *outcome) for name in job.implementations)
+            yield [_record(job, name, finished, *_failure(ending)) for name in job.implementations]
+            yield from _left_out(job, finished + 1, f"not reached: {ending.reason}")
             return
-        for case in left:
-            later = f"not tried again: {status} at {_title(job, finished)}"
-            yield _record(job, culprit, case, *((status, reason) if case == finished else (Status.NOT_RUN, later)))
+        yield _given_up(job, culprit, finished, ending)
         job = job.without(culprit, finished)
 
 
-class _Worker:
-    """One worker process: its events as they come, and what became of it."""
+def not_run(job: Job, reason: str) -> Iterator[list[Record]]:
+    """Records of a job that cannot be started because the device is gone, case by case."""
+    return _left_out(job, 0, reason, {LOST: reason})
 
-    def __init__(self, job: Job, silence: float, command: Sequence[str]) -> None:
-        self._job, self._silence, self._timed_out = job, silence, False
-        handle, name = tempfile.mkstemp(prefix="mohge-")
-        os.write(handle, b"\xff")
-        os.close(handle)
-        self._marker = Path(name)
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed in __exit__)
-        self._process = subprocess.Popen(
-            [*command, name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=worker_environment(job.mode),
-            text=True,
-        )
 
-    def __enter__(self) -> Self:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(self._job.to_dict()))
-            self._process.stdin.close()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._errors.close()
-        self._marker.unlink(missing_ok=True)
-
-    def events(self) -> Iterator[Event]:
-        lines: queue.Queue[str | None] = queue.Queue()
-
-        def read() -> None:
-            assert self._process.stdout is not None
-            with contextlib.suppress(ValueError):  # the pipe is closed under us when the worker is abandoned
-                for line in self._process.stdout:
-                    lines.put(line)
-            lines.put(None)
-
-        threading.Thread(target=read, daemon=True).start()
-        while True:
-            try:
-                line = lines.get(timeout=self._silence)
-            except queue.Empty:
-                self._timed_out = True
-                self._process.kill()
-                return
-            if line is None:
-                self._process.wait()
-                return
-            yield json.loads(line)
-
-    def failure(self) -> tuple[Status, str, str | None] | None:
-        """None when the worker ended well; else status, reason and the implementation that was running, if any."""
-        code = self._process.poll()
-        if code == 0 and not self._timed_out:
-            return None
-        index = self._marker.read_bytes()[0]
-        culprit = self._job.implementations[index] if index < len(self._job.implementations) else None
-        if self._timed_out:
-            return Status.TIMEOUT, f"no answer for {self._silence:.0f} s", culprit
-        self._errors.seek(0)
-        last = [line.strip() for line in self._errors.read().splitlines() if line.strip()][-1:]
-        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        return Status.CRASHED, f"worker ended with {how}" + (f": {last[0]}" if last else ""), culprit
+def device_lost(device: str, children: Children) -> str | None:
+    """Why a new process cannot use the device, or None when it can. Only a GPU can be gone."""
+    if not device.startswith("cuda"):
+        return None
+    done = output_of([sys.executable, "-c", _PROBE, device], children, seconds=_PROBE_S)
+    if done is None:
+        return f"no answer for {_PROBE_S:g} s"
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return None if done.returncode == 0 else (lines or [f"exit code {done.returncode}"])[-1]
 
 
 def worker_environment(mode: str) -> dict[str, str]:
     """The environment of a worker of this mode: a stand-in the user has switched on must not pass for a measurement."""
     inherited = {key: value for key, value in os.environ.items() if key not in STAND_INS}
     return {**inherited, **MODE_ENVIRONMENT[mode], "PYTHONUNBUFFERED": "1"}
+
+
+def _given_up(job: Job, culprit: str, case: int, ending: Ending) -> list[Record]:
+    """The culprit's records: what happened at this case, and that the later ones are not tried."""
+    status, reason = _failure(ending)
+    later = f"not tried again: {status} at {_title(job, case)}"
+    rest = [_record(job, culprit, index, Status.NOT_RUN, later) for index in range(case + 1, len(job.cases))]
+    return [_record(job, culprit, case, status, reason), *rest]
+
+
+def _left_out(job: Job, first: int, reason: str, notes: dict[str, str] | None = None) -> Iterator[list[Record]]:
+    for case in range(first, len(job.cases)):
+        records = [_record(job, name, case, Status.NOT_RUN, reason) for name in job.implementations]
+        yield [replace(record, notes=dict(notes or {})) for record in records]
+
+
+def _failure(ending: Ending) -> tuple[Status, str]:
+    return _STATUS[ending.how], ending.reason
 
 
 def _title(job: Job, index: int) -> str:

@@ -7,11 +7,11 @@ the supervisor knows whom to blame when this process dies or falls silent.
 
 from __future__ import annotations
 
+import gc
 import json
 import mmap
 import os
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,21 +24,23 @@ from ..records import BASELINE, ErrorRecord, Provenance, Record, Status
 from ..records.codec import dumps
 from ..timing import make_timer, measure_roofs
 from ..workloads import Case, parse_routing, routing_counts
+from .blame import Blame, Marker
 from .jobs import Job
+from .process import die_with_parent
 from .stopwatch import GuardedTimer, Times, speedup, time_layers
 
 PROOF_IMPLEMENTATIONS, PROOF_TOKENS = ("torch_loop", "torch_grouped_mm", "padded_bmm"), 64
 CONTEXT_LOST = 70  # the exit code
-NOBODY = 255
 
 
 class Worker:
     """One job: prepared layers, and the way to the supervisor."""
 
-    def __init__(self, job: Job, output: TextIO, marker: mmap.mmap) -> None:
+    def __init__(self, job: Job, output: TextIO, marker: Marker) -> None:
         import torch
 
-        self._job, self._output, self._marker = job, output, marker
+        self._job, self._output = job, output
+        self._blame = Blame(marker, job.implementations, self._leave_if_context_is_lost)
         self._dtype, self._device = getattr(torch, job.dtype), torch.device(job.device)
         self._weights = ExpertWeights.random(job.spec, job.seed)
         self._layers: dict[str, Layer] = {}
@@ -65,15 +67,33 @@ class Worker:
         if reason is not None:
             self._refused[name] = (Status.UNSUPPORTED, reason)
             return
-        self._mark(name)
-        try:
-            self._layers[name] = implementation.prepare(self._job.spec, self._weights, self._device, self._dtype)
-        except Exception as error:  # one implementation's failure is its record
-            self._refused[name] = status_of(error)
-            self._leave_if_context_is_lost()
-        self._mark(None)
+        with self._blame.running(name):
+            try:
+                self._layers[name] = implementation.prepare(self._job.spec, self._weights, self._device, self._dtype)
+            except Exception as error:  # one implementation's failure is its record
+                self._refused[name] = status_of(error)
+                self._leave_if_context_is_lost()
+        if name in self._refused:
+            self._free_memory()
 
     def _case(self, case: Case) -> None:
+        try:
+            self._checked_and_timed(case)
+        except Exception as error:  # not an implementation's: inputs, reference, plan
+            status, reason = status_of(error)
+            if status is not Status.OUT_OF_MEMORY:
+                raise
+            self._blame.nobody()
+            outcome = status, f"the case itself does not fit: {reason}"
+            for name in self._job.implementations:
+                self._emit(event="record", record=self._untimed(name, case, self._refused.get(name, outcome)))
+        self._free_memory()
+
+    def _untimed(self, name: str, case: Case, outcome: tuple[Status, str]) -> Record:
+        status, reason = outcome
+        return Record(name, Provenance(self._job.mode), status, case.to_record(), reason=reason)
+
+    def _checked_and_timed(self, case: Case) -> None:
         inputs = case.inputs()
         counts = routing_counts(inputs.routing, case.spec.experts)
         self._emit(event="counts", case=case.to_record(), counts=counts)
@@ -83,12 +103,13 @@ class Worker:
         question = pose(case.spec, self._weights, inputs.routing, self._dtype)
         for name, layer in self._layers.items():
             self._emit(event="begin", what=f"{_title(case)}: checking {name}")
-            self._mark(name)
             proof = None if question.tokens is None else self._prove(name)
-            result = answer(layer, question, self._device, proof)
-            if result.status is Status.CRASHED:
-                self._leave_if_context_is_lost()
-            self._mark(None)
+            with self._blame.running(name):
+                result = answer(layer, question, self._device, proof)
+                if result.status is Status.CRASHED:
+                    self._leave_if_context_is_lost()
+            if not result.passed:
+                self._free_memory()
             outcomes[name] = (result.status, result.reason)
             errors[name] = _error_record(result)
         passed = [name for name, (status, _) in outcomes.items() if status is Status.PASSED]
@@ -111,9 +132,12 @@ class Worker:
             small = Case(spec, PROOF_TOKENS, parse_routing("uniform"), dtype, self._device.type, self._job.seed)
             routing = small.inputs().routing
             layer = self._layers[name]
-            result = check(layer, spec, self._weights, routing, dtype=self._dtype, device=self._device)
+            with self._blame.running(name):
+                result = check(layer, spec, self._weights, routing, dtype=self._dtype, device=self._device)
+                if result.status is Status.CRASHED:
+                    self._leave_if_context_is_lost()
             proven = result.passed and result.whole
-            self._trusted[name] = Trusted(name, layer, result) if proven else None
+            self._trusted[name] = Trusted(name, self._blame.layer(name, layer), result) if proven else None
         return self._trusted[name]
 
     def _leave_if_context_is_lost(self) -> None:
@@ -142,22 +166,10 @@ class Worker:
         layers = {name: self._layers[name] for name in names}
         alive = partial(self._emit, event="alive")
         timer = GuardedTimer(make_timer(self._job.device), self._leave_if_context_is_lost)
-        times = time_layers(layers, hidden, plan, timer, self._job.limits, self._marked, alive)
-        self._mark(None)
-        return times
-
-    def _marked(self, name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
-        """Wraps a call so that the marker names its implementation; cheap enough to stay inside the timed call."""
-        number, marker = self._job.implementations.index(name), self._marker
-
-        def wrap(call: Callable[[], Any]) -> Callable[[], Any]:
-            def run() -> Any:
-                marker[0] = number
-                return call()
-
-            return run
-
-        return wrap
+        try:
+            return time_layers(layers, hidden, plan, timer, self._job.limits, self._blame.wrapping, alive)
+        finally:
+            self._blame.nobody()
 
     def _record(
         self,
@@ -193,8 +205,13 @@ class Worker:
             }
         return Record(**record)
 
-    def _mark(self, name: str | None) -> None:
-        self._marker[0] = NOBODY if name is None else self._job.implementations.index(name)
+    def _free_memory(self) -> None:
+        """What an implementation that failed has left behind must not be missing for the next."""
+        gc.collect()
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
 
     def _emit(self, **event: Any) -> None:
         self._output.write(dumps(event) + "\n")
@@ -212,6 +229,7 @@ def _title(case: Case) -> str:
 
 def main() -> None:
     """Read the job, keep standard output for events alone, run."""
+    die_with_parent()
     job = Job.from_dict(json.load(sys.stdin))
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to standard error

@@ -17,7 +17,7 @@ CASES = {
     "mohge.placement": (*HEAVY, *REPORTING, "torch"),
     "mohge.dispatch": (*HEAVY, *REPORTING),
     "mohge.kernels": (*HEAVY, *REPORTING),
-    "mohge.bench.cli": REPORTING,
+    "mohge.bench.cli.app": REPORTING,
     "mohge.bench.runner.worker": REPORTING,
 }
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from mohge.bench.cli import main
-from mohge.bench.cli.run import finish
+from mohge.bench.cli.measuring import finish
 from mohge.bench.records import (
+    SCHEMA,
     CaseRecord,
     Provenance,
     Record,
@@ -86,7 +87,7 @@ def test_bench_json_is_the_run(bench_run: tuple[Path, str]) -> None:
     written = json.loads((here / "result.json").read_text(encoding="utf-8"))
     on_disk = json.loads((next((here / "runs").iterdir()) / "run.json").read_text(encoding="utf-8"))
     assert written["records"] == on_disk["records"]
-    assert written["schema"] == 1
+    assert written["schema"] == SCHEMA
 
 
 def test_interrupted_run_keeps_what_was_finished_and_can_be_drawn(tmp_path: Path) -> None:
