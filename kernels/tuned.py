@@ -50,6 +50,9 @@ BALANCED_SPREAD = 0.25
 FARTHEST = 4
 MOST_BUCKET = 2**30
 
+# Values by (implementation, GPU, dtype, spec class, routing class), then by token bucket.
+Index = dict[tuple[str | int, ...], dict[int, Mapping[str, Value]]]
+
 PROVENANCES = ("measured", "simulated", "synthetic", "predicted")
 
 
@@ -155,7 +158,7 @@ def lookup(
 ) -> Mapping[str, Value] | None:
     """The values for a launch of `tokens` tokens, or None for the built-in choice: the order at the top of this file.
 
-    Reads a table once a process. Raises ValueError for a table that is none and for an unknown routing class.
+    Reads a table when it has changed. Raises ValueError for a table that is none and for an unknown routing class.
     """
     return ladder(implementation, gpu, spec, routing_class, dtype).get(token_bucket(tokens))
 
@@ -190,18 +193,21 @@ def table_path() -> Path:
     return Path(os.environ.get(VARIABLE) or TABLE)
 
 
-@functools.cache
-def _index(path: Path) -> dict[tuple[str | int, ...], dict[int, Mapping[str, Value]]]:
-    """Values by implementation, GPU, dtype, spec class and routing class, then by token bucket."""
-    index: dict[tuple[str | int, ...], dict[int, Mapping[str, Value]]] = {}
+def _index(path: Path) -> Index:
+    """The table by launches, read again only when the file has changed."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise ValueError(f"tuned table {path}: cannot be read: {error.strerror}") from error
+    return _index_of(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _index_of(path: Path, modified: int, size: int) -> Index:  # noqa: ARG001  (part of the cache's key)
+    index: Index = {}
     for row in read_table(path):
         index.setdefault(row.key[:-1], {})[row.tokens] = row.values
     return index
-
-
-def forget() -> None:
-    """Read tables afresh from now on; layers that are prepared keep what they have."""
-    _index.cache_clear()
 
 
 def read_table(path: Path | str | None = None) -> tuple[TunedRow, ...]:
