@@ -1,7 +1,7 @@
 """What ahead-of-time compilation says of a kernel, and the memory that spares compiling the same kernel twice.
 
 The three folders that compile (`triton/aot.py`, `cupy/aot.py`, `numba/aot.py`) share this record, the tools that read a
-binary, and the end of their commands. Nothing here imports torch or a kernel language.
+binary, and the end of their commands. Nothing here imports a kernel language.
 """
 
 from __future__ import annotations

@@ -215,13 +215,13 @@ def compile_configuration(values: Mapping[str, Value], spec: LayerSpec, dtype: s
 
 def compile_job(job: Job) -> CompiledRecord:
     """Compile in this process, unless it is kept; a kernel that fails becomes a record with its error."""
-    (record,) = remembered(_key(job.kernel), lambda: [_compile(job)])
+    (record,) = remembered(key(job.kernel), lambda: [_compile(job)])
     return _relabelled(record, job)
 
 
 def recalled(job: Job) -> CompiledRecord | None:
     """What is kept of a job compiled before."""
-    kept = recall(_key(job.kernel))
+    kept = recall(key(job.kernel))
     return _relabelled(kept[0], job) if kept else None
 
 
@@ -230,10 +230,10 @@ def _relabelled(record: CompiledRecord, job: Job) -> CompiledRecord:
     return replace(record, name=job.record.name, configuration=job.record.configuration, dtype=job.record.dtype)
 
 
-def _key(kernel: AotKernel) -> list[str | bytes]:
+def key(kernel: AotKernel) -> list[str | bytes]:
     """Everything that decides what the compiler makes of a kernel, and the code that reads it from the binary."""
     asked = [sorted(kernel.signature.items()), sorted(kernel.constexprs.items()), sorted(kernel.divisible)]
-    return [*_sources(), json.dumps([kernel.name, CAPABILITY, kernel.num_warps, kernel.num_stages, asked])]
+    return [*_sources(), repr([kernel.name, CAPABILITY, kernel.num_warps, kernel.num_stages, asked])]
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mohge.kernels.compiled import CompiledRecord
+from mohge.kernels.compiled import CompiledRecord, remembered
 from mohge.kernels.triton.aot import (
     AotKernel,
     Job,
@@ -16,7 +16,9 @@ from mohge.kernels.triton.aot import (
     compile_job,
     inspect_binary,
     jobs,
+    key,
     main,
+    recalled,
 )
 from mohge.kernels.triton.config import SHARED_BYTES, Configuration, Tile, configurations
 
@@ -68,6 +70,16 @@ def test_everything_is_listed_once_and_dispatch_is_there_too() -> None:
         named = {record.configuration for record in records if record.name == "down" and record.dtype == dtype}
         assert named == {tiles.name for tiles in configurations(dtype)}
         assert any(record.configuration == "dispatch" and record.dtype == dtype for record in records)
+
+
+def test_every_job_is_kept_under_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MOHGE_CACHE", str(tmp_path))
+    everything = jobs()
+    assert [recalled(job) for job in everything] == [None] * len(everything)
+    for job in everything:
+        remembered(key(job.kernel), lambda job=job: [job.record])
+    assert [recalled(job) for job in everything] == [job.record for job in everything]
+    assert len(list(tmp_path.iterdir())) == len(everything)
 
 
 def test_kernel_that_cannot_compile_is_a_record_with_its_error() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,8 @@ def problem(spec: LayerSpec, tokens: int, dtype: torch.dtype, used: int | None =
         return torch.from_numpy(matrix).to(dtype).double().numpy()
 
     random = ExpertWeights.random(spec, 1)
-    weights = ExpertWeights(*([rounded(m) for m in matrices] for matrices in (random.gate, random.up, random.down)))
+    gate, up, down = ([rounded(m) for m in matrices] for matrices in (random.gate, random.up, random.down))
+    weights = ExpertWeights(gate, up, down)
     ids = np.argsort(generator.random((tokens, used or spec.experts)), axis=1)[:, : spec.top_k]
     routing = Routing(ids, generator.random(ids.shape).astype(np.float32))
     x = rounded(generator.standard_normal((tokens, spec.hidden)))
@@ -125,7 +126,7 @@ class SpyEngine:
     def __init__(self, engine: Any, seen: list[Launch]) -> None:
         self.engine, self.seen = engine, seen
 
-    def load(self, source_file: Path, defines: dict[str, str]) -> Any:
+    def load(self, source_file: Path, defines: Mapping[str, int | str]) -> Any:
         engine, seen = self.engine, self.seen
 
         class Module:
@@ -137,7 +138,7 @@ class SpyEngine:
 
 
 @pytest.fixture
-def launches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+def launches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Gives an implementation that runs on this CPU, and the list that its GEMM launches are noted in."""
     seen: list[Launch] = []
 
