@@ -13,7 +13,8 @@ Implementation, GPU, dtype and spec class of a launch must equal the row's. Then
 2. the same of routing class "any".
 
 Where none exists, the implementation's built-in choice stands. "any" is what a launch has that was told nothing, so a
-tuner that means to serve those writes a row "any": the configuration that is best over all its routings.
+tuner that means to serve those writes a row "any": the configuration that is best over all its routings. The suite's
+own workers know the counts of a case and tell its layers; who serves a model would know them as an average.
 """
 
 from __future__ import annotations
