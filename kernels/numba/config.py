@@ -48,7 +48,8 @@ class Tile:
     blocks_per_sm: blocks a multiprocessor should hold at once; the compiler limits registers to what that allows
 
     Raises ValueError where the threads do not divide the tiles evenly or a block is not a power of two (addresses are
-    taken apart with masks, and the compiler proves their alignment from those).
+    taken apart with masks, and the compiler proves their alignment from those), where shared memory does not hold two
+    tiles of both operands, and where a thread's numbers alone need more registers than it can have.
     """
 
     block_m: int

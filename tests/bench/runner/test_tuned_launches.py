@@ -18,7 +18,9 @@ from mohge.kernels.tuned import TunedRow, spec_class, write_table
 from mohge.reference import LayerSpec
 
 SPEC = LayerSpec("small", 16, (8, 16), 4, 1, 1)
-JOB = Job(SPEC, "cpu", "float32", "interpreted", ((64, Source("uniform")), (64, Source("hot_set:0.25,0.9"))), ("triton",))
+JOB = Job(
+    SPEC, "cpu", "float32", "interpreted", ((64, Source("uniform")), (64, Source("hot_set:0.25,0.9"))), ("triton",)
+)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="interprets")
