@@ -211,6 +211,11 @@ def _index_of(path: Path, modified: int, size: int) -> Index:  # noqa: ARG001  (
     return index
 
 
+def forget() -> None:
+    """Read tables afresh from now on, even a file that looks unchanged; prepared layers keep what they have."""
+    _index_of.cache_clear()
+
+
 def read_table(path: Path | str | None = None) -> tuple[TunedRow, ...]:
     """The rows of a table, by default the one in force.
 
