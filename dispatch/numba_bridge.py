@@ -1,7 +1,7 @@
 """Torch tensors into Numba kernels: what crosses, how a kernel is launched, how 16-bit numbers are read and written.
 
-Tensors cross without a copy: on a GPU through `__cuda_array_interface__`, in Numba's simulator as NumPy views of CPU
-tensors. Numba has no bfloat16, so its bits cross as uint16 and kernels widen them to float32 with integer arithmetic.
+Tensors cross without a copy, as `interop.as_numba` has them. Numba has no bfloat16, so its bits cross as uint16 and
+kernels widen them to float32 with integer arithmetic.
 Everything here and in the files that use it needs numba-cuda; nothing imports it until the backend is asked for.
 """
 
@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from numba import config, cuda, types
 from numba.types import float16, float32, float64, uint16, uint32
+
+from .interop import as_numba
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
@@ -52,16 +54,8 @@ def _toolchain_missing() -> str | None:
     return "Numba finds no CUDA driver, or no libNVVM (pip install 'cuda-toolkit[nvvm]')"
 
 
-def view(tensor: torch.Tensor) -> Any:
-    """The same memory as a Numba device array, or as a NumPy array in the simulator; bfloat16 as its bits, uint16."""
-    tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.view(torch.uint16)
-    return tensor.numpy() if SIMULATED else cuda.as_cuda_array(tensor, sync=False)
-
-
 def launch(kernel: Any, grid: int, block: int | tuple[int, int], device: torch.device, *arguments: Any) -> None:
-    """Launch on torch's current stream of `device`; tensors among `arguments` cross through `view`.
+    """Launch on torch's current stream of `device`; tensors among `arguments` cross through `as_numba`.
 
     Never waits. In the simulator it returns when the kernel has run.
     """
@@ -77,7 +71,7 @@ def launch(kernel: Any, grid: int, block: int | tuple[int, int], device: torch.d
 
 
 def _crossing(argument: Any) -> Any:
-    return view(argument) if isinstance(argument, torch.Tensor) else argument
+    return as_numba(argument) if isinstance(argument, torch.Tensor) else argument
 
 
 def kernel_jit(**options: Any) -> Callable[[Callable[..., None]], Any]:

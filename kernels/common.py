@@ -20,6 +20,14 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def gpu_name(device: torch.device | str | None = None) -> str:
+    """The name of a GPU, by default the current one, as tables of tuned configurations have it; "cpu" for none."""
+    device = torch.device(device) if device is not None else None
+    if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
+        return "cpu"
+    return torch.cuda.get_device_name(device)
+
+
 def check_call(x: torch.Tensor, plan: DispatchPlan, spec: LayerSpec, device: torch.device, dtype: torch.dtype) -> None:
     """Raise ValueError unless x is [T, H] of the prepared dtype on the prepared device and `plan` is one for it.
 

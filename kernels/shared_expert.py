@@ -6,7 +6,7 @@ x [T, H], Gate and Up [W, H], Down [H, W] with W = spec.shared_width (DESIGN.md 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .common import swiglu
 from .interface import Layer
 from .packing import as_tensor, copy_gate_up
+from .tunable import for_routing
 
 if TYPE_CHECKING:
     from ..dispatch import DispatchPlan
@@ -43,6 +44,10 @@ class SharedExpertLayer:
     def executed_flops(self, counts: NDArray[np.int64]) -> int:
         """The inner layer's, plus 6·H·W for each token."""
         return self.inner.executed_flops(counts) + 6 * self.down_t.numel() * (int(counts.sum()) // self.top_k)
+
+    def for_routing(self, routing_class: str) -> SharedExpertLayer:
+        """See `tunable.for_routing`."""
+        return replace(self, inner=for_routing(self.inner, routing_class))
 
     def _add(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return y.addmm_(swiglu(x @ self.gate_up.t()), self.down_t)

@@ -18,6 +18,8 @@ from typing import Any, TextIO
 
 from ...dispatch import make_plan, on_device
 from ...kernels import IMPLEMENTATIONS, Layer
+from ...kernels.tunable import for_routing
+from ...kernels.tuned import routing_class
 from ...reference import ExpertWeights, Routing, expert_flops, layer_bytes
 from ..gate import GateResult, Trusted, answer, check, pose, status_of
 from ..records import BASELINE, ErrorRecord, Provenance, Record, Status
@@ -97,6 +99,8 @@ class Worker:
         inputs = case.inputs()
         counts = routing_counts(inputs.routing, case.spec.experts)
         self._emit(event="counts", case=case.to_record(), counts=counts)
+        routing = routing_class(counts)
+        self._layers = {name: for_routing(layer, routing) for name, layer in self._layers.items()}
         outcomes = dict(self._refused)
         errors: dict[str, ErrorRecord] = {}
         self._emit(event="begin", what=f"{_title(case)}: computing the reference")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .cache import cached, content_key
+from ..cache import cached, content_key
 
 FOLDER = Path(__file__).resolve().parent
 _WHEEL_FOLDERS = ("cu13/include", "cuda_runtime/include")  # one toolkit folder from CUDA 13 on, one per library before

@@ -7,6 +7,6 @@ Each version is one launch per GEMM for all experts, whatever their widths: fc1 
 and ends with SwiGLU, fc2 writes rows in plan order, and dispatch combines them.
 """
 
-from .launch import CupyImplementation
+from .implementation import IMPLEMENTATION
 
-IMPLEMENTATION = CupyImplementation()
+__all__ = ["IMPLEMENTATION"]

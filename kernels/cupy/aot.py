@@ -2,53 +2,41 @@
 
     python -m mohge.kernels.cupy.aot --json -
 
-prints one JSON record for every kernel, configuration and dtype, those of `mohge.dispatch` included.
+prints one JSON record for every kernel, built-in configuration and dtype, those of `mohge.dispatch` included; with
+--values and --dtype those of both GEMMs in one configuration. What was compiled before is not compiled again
+(`kernels/compiled.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from ...dispatch import cupy_backend
 from ...dispatch.cuda import compiler, resources
+from ...reference import LayerSpec
 from ..common import dtype_name
-from .config import MMA_CONFIGS, TILE_CONFIGS
+from ..compiled import (
+    CompiledRecord,
+    add_configuration_options,
+    asked_configuration,
+    remembered,
+    versions_of,
+    write_records,
+)
+from ..values import Value
+from .config import SHIPPED, Configuration, from_values
 from .launch import FOLDER, defines
 
 ARCHITECTURE = "sm_90a"
 TORCH_NAMES = {name: dtype_name(dtype) for dtype, name in (cupy_backend.ELEMENTS | cupy_backend.IDS).items()}
-VERSIONS = {
-    "tile": (TILE_CONFIGS, (torch.float32, torch.float16, torch.bfloat16)),
-    "mma": (MMA_CONFIGS, (torch.float16, torch.bfloat16)),
-}
-
-
-@dataclass(frozen=True)
-class CompiledRecord:
-    """What one kernel's binary says. Counts are None where `error` says why it did not compile.
-
-    registers:           per thread
-    spills:              bytes of stack a thread needs: spilled registers, or arrays that did not fit in registers
-    shared_bytes:        shared memory of a block, static and asked for at launch
-    tensor_instructions: tensor-core instructions in the machine code
-    """
-
-    name: str
-    configuration: str
-    dtype: str
-    architecture: str = ARCHITECTURE
-    registers: int | None = None
-    spills: int | None = None
-    shared_bytes: int | None = None
-    tensor_instructions: int | None = None
-    error: str | None = None
+DTYPES = {"tile": (torch.float32, torch.float16, torch.bfloat16), "mma": (torch.float16, torch.bfloat16)}
 
 
 @dataclass(frozen=True)
@@ -73,9 +61,9 @@ def sources(only: str | None = None) -> Iterator[Source]:
 
 
 def _all_sources() -> Iterator[Source]:
-    for version, (configs, dtypes) in VERSIONS.items():
+    for version, configs in SHIPPED.items():
         for name, config in configs.items():
-            for dtype in dtypes:
+            for dtype in DTYPES[version]:
                 constants = defines(config, dtype)
                 yield Source(FOLDER / f"{version}.cu", constants, name, dtype_name(dtype), config.shared_bytes)
     for name, constants in cupy_backend.VARIANTS:
@@ -87,21 +75,53 @@ def compile_source(source: Source) -> list[CompiledRecord]:
     """The records of one file's kernels, or one record with the error."""
     try:
         cubin = compiler.compile_cubin(source.file, source.defines, ARCHITECTURE)
-        kernels = resources.inspect_cubin(cubin)
+        # The file's name says what it was made from; what reads it is part of the key beside it.
+        records = remembered([*_reader(), cubin.name], lambda: _read(cubin))
     except ValueError as error:
-        return [CompiledRecord(source.file.stem, source.configuration, source.dtype, error=str(error))]
+        return [CompiledRecord(source.file.stem, source.configuration, source.dtype, ARCHITECTURE, error=str(error))]
+    return [
+        replace(
+            record,
+            configuration=source.configuration,
+            dtype=source.dtype,
+            shared_bytes=(record.shared_bytes or 0) + source.dynamic_bytes,
+        )
+        for record in records
+    ]
+
+
+def _read(cubin: Path) -> list[CompiledRecord]:
+    """The kernels of a binary, without configuration and dtype, which it does not know, and with static memory only."""
     return [
         CompiledRecord(
             name=kernel.name,
-            configuration=source.configuration,
-            dtype=source.dtype,
+            configuration="",
+            dtype="",
+            architecture=ARCHITECTURE,
             registers=kernel.registers,
             spills=kernel.local_bytes,
-            shared_bytes=kernel.shared_bytes + source.dynamic_bytes,
+            shared_bytes=kernel.shared_bytes,
             tensor_instructions=kernel.hmma + kernel.hgmma,
+            warpgroup_instructions=kernel.hgmma,
         )
-        for kernel in kernels.values()
+        for kernel in resources.inspect_cubin(cubin).values()
     ]
+
+
+@functools.cache
+def _reader() -> tuple[str | bytes, ...]:
+    return (*versions_of("triton"), Path(__file__).read_bytes(), Path(resources.__file__).read_bytes())
+
+
+def compile_configuration(configuration: Configuration, dtype: str) -> list[CompiledRecord]:
+    """fc1 and fc2 of one configuration. Works in any process: NVRTC knows no interpreter and no simulator."""
+    records = []
+    for tile, kernel in zip((configuration.fc1, configuration.fc2), configuration.kernels, strict=True):
+        constants = defines(tile, getattr(torch, dtype))
+        source = Source(FOLDER / f"{configuration.version}.cu", constants, "tuned", dtype, tile.shared_bytes)
+        found = compile_source(source)
+        records.append(next((record for record in found if record.name == kernel), replace(found[0], name=kernel)))
+    return records
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,17 +129,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mohge.kernels.cupy.aot", description=str(__doc__).splitlines()[0])
     parser.add_argument("--json", default="-", metavar="FILE", help="where the records go; - is standard output")
     parser.add_argument("--dtype", choices=sorted({*TORCH_NAMES.values()}), help="only this one; default: all")
+    add_configuration_options(parser)
     options = parser.parse_args(arguments)
     reason = compiler.cannot_compile()
     if reason is not None:
         parser.error(reason)
-    records = [record for source in sources(options.dtype) for record in compile_source(source)]
-    text = json.dumps([asdict(record) for record in records], indent=1) + "\n"
-    if options.json == "-":
-        sys.stdout.write(text)
-    else:
-        Path(options.json).write_text(text, encoding="utf-8")
-    return 1 if any(record.error for record in records) else 0
+    try:
+        asked = asked_configuration(options)
+        if asked is None:
+            records = [record for source in sources(options.dtype) for record in compile_source(source)]
+        else:
+            records = _compile_values(*asked, options.dtype or "bfloat16")
+    except ValueError as error:
+        parser.error(str(error))
+    return write_records(records, options.json)
+
+
+def _compile_values(values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> list[CompiledRecord]:
+    from .implementation import IMPLEMENTATION
+
+    rule = IMPLEMENTATION.check_values(values, spec, dtype)
+    if rule is not None:
+        raise ValueError(rule)
+    return compile_configuration(from_values(values), dtype)
 
 
 if __name__ == "__main__":

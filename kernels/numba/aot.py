@@ -2,8 +2,10 @@
 
     python -m mohge.kernels.numba.aot --json -
 
-prints one JSON record for every kernel, configuration and dtype, those of `mohge.dispatch` included. Numba and libNVVM
-(`cuda-toolkit[nvvm]`) make PTX; the ptxas and nvdisasm that Triton ships make machine code of it and read it.
+prints one JSON record for every kernel, built-in configuration and dtype, those of `mohge.dispatch` included; with
+--values and --dtype those of both GEMMs in one configuration. Numba and libNVVM (`cuda-toolkit[nvvm]`) make PTX; the
+ptxas and nvdisasm that Triton ships make machine code of it and read it. What was compiled before is not compiled again
+(`kernels/compiled.py`).
 """
 
 # Device code is Python in spelling only: its types are Numba's, which ships no stubs.
@@ -14,18 +16,35 @@ prints one JSON record for every kernel, configuration and dtype, those of `mohg
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
+import functools
 import re
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
+
+from ... import dispatch
+from ...reference import LayerSpec
+from ..compiled import (
+    CompiledRecord,
+    add_configuration_options,
+    asked_configuration,
+    compile_apart,
+    error_line,
+    recall,
+    remembered,
+    run_tool,
+    sources_of,
+    tensor_opcodes,
+    versions_of,
+    write_records,
+)
+from ..values import Value
+from .config import COMPILED, KERNELS, Configuration, from_values
 
 CAPABILITY = (9, 0)
 ARCHITECTURE = f"sm_{CAPABILITY[0]}{CAPABILITY[1]}"
@@ -33,48 +52,39 @@ ARCHITECTURE = f"sm_{CAPABILITY[0]}{CAPABILITY[1]}"
 _REGISTERS = re.compile(r"Used (\d+) registers")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores")
 _SHARED = re.compile(r"(\d+) bytes smem")
-_TENSOR_OPCODE = re.compile(r"\b(?:HGMMA|HMMA|QGMMA|IMMA|DMMA)\b")
 _PTX_VERSION = re.compile(r"^\.version (\d+)\.(\d+)$", re.MULTILINE)
 _TOOL_RELEASE = re.compile(r"release (\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)
-class CompiledRecord:
-    """What one kernel's binary says. Counts are None where `error` says why it did not compile.
-
-    registers:           per thread
-    spills:              bytes of stack a thread needs: spilled registers, or arrays that did not fit in registers
-    shared_bytes:        shared memory a block needs
-    tensor_instructions: tensor-core instructions in the machine code
-    """
-
-    name: str
-    configuration: str
-    dtype: str
-    architecture: str = ARCHITECTURE
-    registers: int | None = None
-    spills: int | None = None
-    shared_bytes: int | None = None
-    tensor_instructions: int | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
 class Job:
-    """One kernel, the Numba types of its arguments, and the configuration and dtype its record names."""
+    """One kernel, the Numba types of its arguments, and the configuration and dtype its record names.
+
+    variant: what else decides what is compiled, such as the tile the kernel was made for
+    """
 
     name: str
     configuration: str
     dtype: str
     kernel: Any
     signature: tuple[Any, ...]
+    variant: str = ""
+
+    @property
+    def record(self) -> CompiledRecord:
+        """The record without the counts."""
+        return CompiledRecord(self.name, self.configuration, self.dtype, ARCHITECTURE)
+
+    @property
+    def key(self) -> list[str | bytes]:
+        """Everything that decides what the compiler makes of it, and the code that reads it from the binary."""
+        return [*_sources(), self.name, self.dtype, ARCHITECTURE, self.variant, str(self.signature)]
 
 
 def jobs() -> list[Job]:
     """Everything there is to compile. Raises ValueError in a process that simulates."""
     from ...dispatch.numba_bridge import ELEMENTS, SIMULATED
     from ..common import DTYPES
-    from .config import COMPILED
 
     if SIMULATED:
         raise ValueError("expected a process that compiles; start it without NUMBA_ENABLE_CUDASIM")
@@ -122,7 +132,7 @@ def _row_jobs(dtype: Any, element: Any) -> list[Job]:
     ]
 
 
-def _gemm_jobs(configuration: Any, dtype: Any, element: Any) -> list[Job]:
+def _gemm_jobs(configuration: Configuration, dtype: Any, element: Any) -> list[Job]:
     from numba.types import int32, int64
 
     from .down import down_kernel
@@ -134,8 +144,22 @@ def _gemm_jobs(configuration: Any, dtype: Any, element: Any) -> list[Job]:
     fc1 = gate_up_kernel(configuration.fc1, dtype)
     fc2 = down_kernel(configuration.fc2, dtype)
     return [
-        Job("gate_up", configuration.name, element.name, fc1, (matrix, i32, *weights, *tiles, flat)),
-        Job("down", configuration.name, element.name, fc2, (flat, *weights, *tiles, matrix)),
+        Job(
+            KERNELS[0],
+            configuration.name,
+            element.name,
+            fc1,
+            (matrix, i32, *weights, *tiles, flat),
+            str(replace(configuration.fc1, band=1)),
+        ),
+        Job(
+            KERNELS[1],
+            configuration.name,
+            element.name,
+            fc2,
+            (flat, *weights, *tiles, matrix),
+            str(replace(configuration.fc2, band=1)),
+        ),
     ]
 
 
@@ -159,17 +183,39 @@ def ptx(job: Job) -> str:
 
 
 def compile_here(work: Sequence[Job]) -> list[CompiledRecord]:
-    """Compile in this process, one after the other; a kernel that fails becomes a record with its error."""
-    return [_compile(job) for job in work]
+    """Compile in this process, one after the other, what is not kept; one that fails is a record with its error."""
+    return [
+        replace(*remembered(job.key, lambda job=job: [_compile(job)]), configuration=job.configuration) for job in work
+    ]
+
+
+def compile_configuration(values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> list[CompiledRecord]:
+    """fc1 and fc2 of one configuration, in this process where it can compile; kernels depend on no layer's sizes.
+
+    Raises ValueError with the rule that the values break.
+    """
+    import torch
+
+    from ...dispatch.numba_bridge import ELEMENTS, SIMULATED
+
+    configuration, kind = from_values(values, dtype), getattr(torch, dtype)
+    todo = _gemm_jobs(configuration, kind, ELEMENTS[kind])
+    if SIMULATED and not all(recall(job.key) for job in todo):
+        return compile_apart(f"{__package__}.aot", [job.record for job in todo], values, spec)
+    return compile_here(todo)
+
+
+@functools.cache
+def _sources() -> tuple[str | bytes, ...]:
+    versions = versions_of("numba", "numba-cuda", "triton", "nvidia-nvvm", "cuda-toolkit")
+    return (*versions, *sources_of(Path(__file__).parent, Path(dispatch.__file__).parent))
 
 
 def _compile(job: Job) -> CompiledRecord:
-    named = {"name": job.name, "configuration": job.configuration, "dtype": job.dtype}
     try:
-        return CompiledRecord(**named, **_assemble(ptx(job)))
+        return replace(job.record, **_assemble(ptx(job)))
     except Exception as error:  # compilers raise anything; the record carries it and the next kernel still compiles
-        detail = getattr(error, "stderr", None) or str(error)
-        return CompiledRecord(**named, error=f"{type(error).__name__}: {detail.strip().splitlines()[0]}")
+        return replace(job.record, error=error_line(error))
 
 
 def _assemble(code: str) -> dict[str, int]:
@@ -177,8 +223,8 @@ def _assemble(code: str) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         source, binary = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
         source.write_text(_readable_by(_tool_release(), code), encoding="utf-8")
-        usage = _tool("ptxas", f"-arch={ARCHITECTURE}", "-v", str(source), "-o", str(binary))
-        machine_code = _tool("nvdisasm", "-c", str(binary))
+        usage = run_tool("ptxas", f"-arch={ARCHITECTURE}", "-v", str(source), "-o", str(binary))
+        opcodes = tensor_opcodes(binary)
     registers, spills, shared = _REGISTERS.search(usage), _SPILLS.search(usage), _SHARED.search(usage)
     if registers is None or spills is None:
         raise RuntimeError("ptxas named no registers")
@@ -186,7 +232,8 @@ def _assemble(code: str) -> dict[str, int]:
         "registers": int(registers[1]),
         "spills": int(spills[1]),
         "shared_bytes": int(shared[1]) if shared else 0,
-        "tensor_instructions": len(_TENSOR_OPCODE.findall(machine_code)),
+        "tensor_instructions": len(opcodes),
+        "warpgroup_instructions": opcodes.count("HGMMA"),
     }
 
 
@@ -205,20 +252,10 @@ def _readable_by(release: tuple[int, int], code: str) -> str:
 
 
 def _tool_release() -> tuple[int, int]:
-    found = _TOOL_RELEASE.search(_tool("ptxas", "--version"))
+    found = _TOOL_RELEASE.search(run_tool("ptxas", "--version"))
     if found is None:
         raise RuntimeError("ptxas named no release")
     return int(found[1]), int(found[2])
-
-
-def _tool(name: str, *arguments: str) -> str:
-    """What one of the CUDA tools Triton ships prints."""
-    triton = importlib.util.find_spec("triton")
-    if triton is None or triton.origin is None:
-        raise RuntimeError(f"{name}: expected Triton to be installed, which ships it")
-    path = Path(triton.origin).parent / "backends" / "nvidia" / "bin" / name
-    done = subprocess.run([str(path), *arguments], check=True, capture_output=True, text=True)
-    return done.stdout + done.stderr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -230,22 +267,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="NAMES", help="kernels to compile, such as rank,gate_up")
     parser.add_argument("--dtype", default="", help="leave out kernels of other dtypes, such as bfloat16")
     parser.add_argument("--ptx", metavar="FOLDER", help="also write the PTX of every kernel there")
+    add_configuration_options(parser)
     options = parser.parse_args(arguments)
     names = set(filter(None, options.only.split(",")))
     try:
+        if asked := asked_configuration(options):
+            return write_records(compile_configuration(*asked, options.dtype or "bfloat16"), options.json)
         work = [job for job in jobs() if not names or job.name in names]
         work = [job for job in work if options.dtype in ("", job.dtype)]
     except (ImportError, ValueError) as error:
         parser.error(str(error))
     for job in work if options.ptx else ():
         Path(options.ptx, f"{job.name}-{job.configuration}-{job.dtype}.ptx").write_text(ptx(job), encoding="utf-8")
-    records = compile_here(work)
-    text = json.dumps([asdict(record) for record in records], indent=1)
-    if options.json == "-":
-        sys.stdout.write(text + "\n")
-    else:
-        Path(options.json).write_text(text + "\n", encoding="utf-8")
-    return 1 if any(record.error for record in records) else 0
+    return write_records(compile_here(work), options.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Launch configurations of the two grouped GEMMs, and which one a case gets.
+"""Launch configurations of the two grouped GEMMs: what may be chosen, under which rules, and what a case gets.
 
 Plain data and pure functions: nothing here imports Numba or touches a device. Registers, spills and shared memory of
 each are read from the compiled binary by `aot.py`.
@@ -12,10 +12,30 @@ fit, at the price of spills. Which is faster is for a GPU to say.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..grouped import TileShape, gemm_works
+from ..values import Value, both_tiles, join_values, named, split_values
+
+if TYPE_CHECKING:
+    from ...reference import LayerSpec
+    from ..tunable import GemmWork
+
+KERNELS = ("gate_up", "down")
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 # Numbers a thread reads from shared memory in one instruction: a float4.
 VECTOR = 4
+# Numbers added to each row of a tile in shared memory: rows stay 16-byte aligned, and the transposing stores of eight
+# neighbouring k fall on different banks.
+PAD = 4
+# Of one SM on Hopper; arrays whose size is known when compiling may have 48 KiB of shared memory a block.
+REGISTERS_PER_THREAD, REGISTERS_PER_SM, THREADS_PER_SM = 255, 65536, 2048
+MOST_SHARED_BYTES = 48 * 1024
 
 
 @dataclass(frozen=True)
@@ -23,12 +43,13 @@ class Tile:
     """One GEMM's launch: a block of threads computes block_m rows by block_n columns, block_k of the inner dimension a
     step; a thread computes thread_m by thread_n of them.
 
-    outputs: sums behind one output column: 2 for fc1, whose columns need a gate and an up sum, else 1
-    band:    row blocks of an expert that share weights in L2 (see `TileSchedule`)
-    blocks:  blocks a multiprocessor should hold at once; the compiler limits registers to what that allows
+    outputs:       sums behind one output column: 2 for fc1, whose columns need a gate and an up sum, else 1
+    band:          row blocks of an expert that share weights in L2 (see `TileSchedule`)
+    blocks_per_sm: blocks a multiprocessor should hold at once; the compiler limits registers to what that allows
 
     Raises ValueError where the threads do not divide the tiles evenly or a block is not a power of two (addresses are
-    taken apart with masks, and the compiler proves their alignment from those).
+    taken apart with masks, and the compiler proves their alignment from those), where shared memory does not hold two
+    tiles of both operands, and where a thread's numbers alone need more registers than it can have.
     """
 
     block_m: int
@@ -38,7 +59,7 @@ class Tile:
     thread_n: int
     outputs: int = 1
     band: int = 8
-    blocks: int = 1
+    blocks_per_sm: int = 1
 
     def __post_init__(self) -> None:
         for name in ("block_m", "block_n", "block_k", "thread_m", "thread_n"):
@@ -57,6 +78,21 @@ class Tile:
         rows_at_once = self.threads // self.block_k
         if rows_at_once > min(self.block_m, self.outputs * self.block_n) or self.threads // self.block_n > self.block_k:
             raise ValueError(f"expected tiles of at least one element a thread, got {self.threads} threads for {self}")
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        if self.shared_bytes > MOST_SHARED_BYTES:
+            raise ValueError(f"expected at most {MOST_SHARED_BYTES} bytes of shared memory, got {self.shared_bytes}")
+        for name in ("band", "blocks_per_sm"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.blocks_per_sm * self.threads > THREADS_PER_SM:
+            raise ValueError(
+                f"blocks_per_sm: expected at most {THREADS_PER_SM} threads, got {self.blocks_per_sm} x {self.threads}"
+            )
+        allowed = min(REGISTERS_PER_THREAD, REGISTERS_PER_SM // (self.blocks_per_sm * self.threads))
+        if self.least_registers > allowed:
+            raise ValueError(f"expected numbers for at most {allowed} registers a thread, got {self.least_registers}")
 
     @property
     def threads_x(self) -> int:
@@ -73,6 +109,22 @@ class Tile:
         """Threads a block."""
         return self.threads_x * self.threads_y
 
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of two tiles of both operands in float32."""
+        return 2 * self.block_k * (self.block_m + PAD + self.outputs * self.block_n + PAD) * 4
+
+    @property
+    def least_registers(self) -> int:
+        """Registers of a thread's sums, of the fragments of one k, and of the next tile's numbers under way."""
+        columns = self.outputs * self.thread_n
+        loads = (self.block_m + self.outputs * self.block_n) * self.block_k // self.threads
+        return self.thread_m * columns + self.thread_m + columns + loads
+
+    def shape(self) -> TileShape:
+        """What one entry of the work list computes."""
+        return TileShape(self.block_m, self.block_n, self.block_k, self.outputs, self.threads)
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -81,6 +133,10 @@ class Configuration:
     name: str
     fc1: Tile
     fc2: Tile
+
+    def works(self, counts: NDArray[np.int64], spec: LayerSpec, dtype: str) -> list[GemmWork]:
+        """What both launches do for rows per expert `counts` int[E]; see `grouped.gemm_works`."""
+        return gemm_works(spec, counts, (self.fc1.shape(), self.fc2.shape()), KERNELS, BYTES[dtype])
 
 
 LARGE = Configuration(
@@ -91,8 +147,8 @@ LARGE = Configuration(
 # Few rows an expert: the weights are the traffic. 16 rows waste little, and many small blocks keep loads in flight.
 SMALL = Configuration(
     name="small",
-    fc1=Tile(block_m=16, block_n=32, block_k=32, thread_m=2, thread_n=2, outputs=2, blocks=2),
-    fc2=Tile(block_m=16, block_n=64, block_k=32, thread_m=2, thread_n=4, blocks=2),
+    fc1=Tile(block_m=16, block_n=32, block_k=32, thread_m=2, thread_n=2, outputs=2, blocks_per_sm=2),
+    fc2=Tile(block_m=16, block_n=64, block_k=32, thread_m=2, thread_n=4, blocks_per_sm=2),
 )
 # One Python thread simulates one CUDA thread, so blocks have as few as still share a tile both ways.
 SIMULATED = Configuration(
@@ -105,23 +161,44 @@ COMPILED = (SMALL, LARGE)
 _SMALL_MEAN_ROWS = 24
 
 
+FIELDS = ("block_m", "block_n", "block_k", "thread_m", "thread_n", "band", "blocks_per_sm")
+
+# What a tuner may try. A block of 16 x 16 outputs still shares its operands; 128 x 128 is what 256 threads of 8 x 8
+# compute, and 16 x 8 outputs and their fragments already are half of a thread's registers. Tiles are in shared memory
+# twice, so block_k is 8 (one 32-byte sector of float32) to 32. Bands from one row block to 32, as in Triton's space.
+_SPACE: dict[str, tuple[Value, ...]] = {
+    "block_m": (16, 32, 64, 128),
+    "block_n": (16, 32, 64, 128),
+    "block_k": (8, 16, 32),
+    "thread_m": (1, 2, 4, 8, 16),
+    "thread_n": (1, 2, 4, 8),
+    "band": (1, 2, 4, 8, 16, 32),
+    "blocks_per_sm": (1, 2, 3, 4),
+}
+
+
+def space() -> dict[str, tuple[Value, ...]]:
+    """Every parameter with its choices, the same for every dtype: all compute in float32."""
+    return both_tiles({"fc1": _SPACE, "fc2": _SPACE})
+
+
 def choose(rows: int, experts: int, *, simulated: bool = False) -> Configuration:
-    """The configuration for R = rows over E = experts: by mean rows per expert, which the host knows without asking."""
+    """The built-in configuration for R = rows over E = experts: by mean rows per expert, which the host knows without
+    asking.
+    """
     if simulated:
         return SIMULATED
     return SMALL if rows <= _SMALL_MEAN_ROWS * experts else LARGE
 
 
-def tile_flops(counts: list[int], inner: list[int], columns: list[int], tile: Tile) -> int:
-    """FLOPs that the tiles of one GEMM execute, padding included: experts of counts[e] rows, inner[e] deep and
-    columns[e] wide.
-    """
-    total = 0
-    for rows, depth, width in zip(counts, inner, columns, strict=True):
-        m, n, k = (_round_up(*pair) for pair in ((rows, tile.block_m), (width, tile.block_n), (depth, tile.block_k)))
-        total += 2 * tile.outputs * m * n * k
-    return total
+def to_values(configuration: Configuration) -> dict[str, Value]:
+    """A configuration as flat values."""
+    return join_values(configuration.fc1, configuration.fc2, FIELDS)
 
 
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
+def from_values(values: Mapping[str, Value], dtype: str, name: str = "tuned") -> Configuration:
+    """The configuration of flat values. Raises ValueError with the rule that they break."""
+    if dtype not in BYTES:
+        raise ValueError(f"dtype: expected one of {', '.join(BYTES)}, got {dtype!r}")
+    fc1, fc2 = split_values(values, FIELDS)
+    return Configuration(name, named("fc1", lambda: Tile(**fc1, outputs=2)), named("fc2", lambda: Tile(**fc2)))

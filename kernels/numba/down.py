@@ -19,8 +19,8 @@ from numba import cuda
 from numba.types import float32, int64
 
 from ...dispatch.numba_bridge import ELEMENTS, SHARED_ALIGNMENT, kernel_jit
-from .config import VECTOR, Tile
-from .tile import PAD, multiply_function
+from .config import PAD, VECTOR, Tile
+from .tile import multiply_function
 
 
 @functools.cache
@@ -43,7 +43,7 @@ def down_kernel(tile: Tile, dtype: torch.dtype) -> Any:
     widen, narrow = ELEMENTS[dtype].widen, ELEMENTS[dtype].narrow
     multiply = multiply_function(tile)
 
-    @kernel_jit(launch_bounds=(tile.threads, tile.blocks))
+    @kernel_jit(launch_bounds=(tile.threads, tile.blocks_per_sm))
     def down(
         activation,
         expert_offsets,

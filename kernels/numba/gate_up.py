@@ -22,8 +22,8 @@ from numba import cuda
 from numba.types import float32, int32, int64
 
 from ...dispatch.numba_bridge import ELEMENTS, SHARED_ALIGNMENT, kernel_jit
-from .config import VECTOR, Tile
-from .tile import PAD, multiply_function, swiglu
+from .config import PAD, VECTOR, Tile
+from .tile import multiply_function, swiglu
 
 
 @functools.cache
@@ -47,7 +47,7 @@ def gate_up_kernel(tile: Tile, dtype: torch.dtype) -> Any:
     widen, narrow = ELEMENTS[dtype].widen, ELEMENTS[dtype].narrow
     multiply = multiply_function(tile)
 
-    @kernel_jit(launch_bounds=(tile.threads, tile.blocks))
+    @kernel_jit(launch_bounds=(tile.threads, tile.blocks_per_sm))
     def gate_up(
         x,
         row_token,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ...dispatch import DispatchPlan, TileSchedule, load_backend
 from ...dispatch.numba_bridge import SIMULATED, launch
 from ...reference import ExpertWeights, LayerSpec
-from ..common import check_call
-from ..packing import pack
-from .config import COMPILED, Configuration, Tile, choose, tile_flops
-from .config import SIMULATED as SIMULATED_TILES
+from ..choice import Choices, check_routing_class
+from ..common import check_call, dtype_name
+from ..grouped import Columns, Work, column_blocks, executed_flops
+from ..packing import PackedWeights, pack
+from .config import Configuration, Tile
 from .down import down_kernel
 from .gate_up import gate_up_kernel
 from .ragged import activation_base_kernel
@@ -26,47 +27,40 @@ _SIMULATED_BLOCKS = 2
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is derived from one dispatch plan: both work lists, and where each expert's activation starts, int64[E]."""
-
-    configuration: Configuration
-    fc1: TileSchedule
-    fc2: TileSchedule
-    activation_base: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Column blocks of every expert for one GEMM and tile: int32[E] on the device, and the most of them."""
-
-    blocks: torch.Tensor
-    most: int
-
-
 class NumbaLayer:
     """An expert FFN with packed weights, ready to be called; see `Layer`."""
 
-    def __init__(
-        self,
+    spec: LayerSpec
+    weights: PackedWeights
+    device: torch.device
+    dtype: torch.dtype
+    choices: Choices[Configuration]
+    routing_class: str
+    fc1_columns: Mapping[int, Columns]  # by block_n
+    fc2_columns: Mapping[int, Columns]
+
+    @classmethod
+    def prepare(
+        cls,
         spec: LayerSpec,
         weights: ExpertWeights,
         device: torch.device,
         dtype: torch.dtype,
-        fixed: Configuration | None = None,
-    ) -> None:
+        choices: Choices[Configuration],
+        routing_class: str,
+    ) -> NumbaLayer:
         """Pack the weights and count column blocks for every configuration a call may get."""
-        self.spec, self.device, self.dtype, self._fixed = spec, device, dtype, fixed
-        self.weights = pack(spec, weights, device, dtype)
-        self._backend = load_backend("numba")
-        candidates = (fixed,) if fixed else (SIMULATED_TILES,) if SIMULATED else COMPILED
         hidden = np.full(spec.experts, spec.hidden)
-        self._columns = {
-            candidate.name: (
-                _columns(spec.expert_widths, candidate.fc1, device),
-                _columns(hidden, candidate.fc2, device),
-            )
-            for candidate in candidates
-        }
+        return cls(
+            spec=spec,
+            weights=pack(spec, weights, device, dtype),
+            device=device,
+            dtype=dtype,
+            choices=choices,
+            routing_class=check_routing_class(routing_class),
+            fc1_columns=column_blocks(spec.expert_widths, (tiles.fc1.block_n for tiles in choices.candidates), device),
+            fc2_columns=column_blocks(hidden, (tiles.fc2.block_n for tiles in choices.candidates), device),
+        )
 
     def __call__(self, x: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
         """See `Layer.__call__`: x [T, H] to y [T, H]; no host synchronisation, and a CUDA graph can capture it after
@@ -77,7 +71,7 @@ class NumbaLayer:
         activation, rows = self._buffers(plan)
         self.gate_up(x, plan, work, activation)
         self.down(plan, work, activation, rows)
-        return self._backend.combine(rows, plan)
+        return self.combine(rows, plan)
 
     def phases(self, x: torch.Tensor, plan: DispatchPlan) -> Mapping[str, Callable[[], Any]]:
         """See `Layer.phases`; "plan" makes its work lists anew each time, and the GEMMs read equal ones made here."""
@@ -88,22 +82,22 @@ class NumbaLayer:
             "plan": lambda: self.plan(plan),
             "gemm1": lambda: self.gate_up(x, plan, work, activation),
             "gemm2": lambda: self.down(plan, work, activation, rows),
-            "combine": lambda: self._backend.combine(rows, plan),
+            "combine": lambda: self.combine(rows, plan),
         }
 
     def executed_flops(self, counts: NDArray[np.int64]) -> int:
         """See `Layer.executed_flops`: every tile at its full size."""
-        per_expert = [int(count) for count in counts]
-        tiles = self._configuration(sum(per_expert))
-        widths = [int(width) for width in self.spec.expert_widths]
-        hidden = [self.spec.hidden] * self.spec.experts
-        fc1 = tile_flops(per_expert, hidden, widths, tiles.fc1)
-        return fc1 + tile_flops(per_expert, widths, hidden, tiles.fc2)
+        counts = np.asarray(counts, dtype=np.int64)
+        tiles = self.choices.of(int(counts.sum()) // self.spec.top_k, self.routing_class)
+        return executed_flops(tiles.works(counts, self.spec, dtype_name(self.dtype)))
+
+    def for_routing(self, routing_class: str) -> NumbaLayer:
+        """See `tunable.for_routing`."""
+        return replace(self, routing_class=check_routing_class(routing_class))
 
     def plan(self, plan: DispatchPlan) -> Work:
         """The work lists of both GEMMs, widest experts first, and the bases of the ragged activation, on the device."""
-        configuration = self._configuration(plan.rows)
-        fc1_columns, fc2_columns = self._columns[configuration.name]
+        configuration = self.choices.of(plan.tokens, self.routing_class)
         base = torch.empty(self.spec.experts, dtype=torch.int64, device=self.device)
         threads = 4 if SIMULATED else 32
         blocks = min(-(-self.spec.experts // threads), _SIMULATED_BLOCKS if SIMULATED else self.spec.experts)
@@ -111,8 +105,8 @@ class NumbaLayer:
         launch(activation_base_kernel, blocks, threads, self.device, *offsets, base)
         return Work(
             configuration=configuration,
-            fc1=self._schedule(plan, configuration.fc1, fc1_columns),
-            fc2=self._schedule(plan, configuration.fc2, fc2_columns),
+            fc1=self._schedule(plan, configuration.fc1, self.fc1_columns),
+            fc2=self._schedule(plan, configuration.fc2, self.fc2_columns),
             activation_base=base,
         )
 
@@ -140,6 +134,10 @@ class NumbaLayer:
                 (work.activation_base, rows),
             )
 
+    def combine(self, rows: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
+        """Sum rows [R, H] to y [T, H], each row with its combine weight."""
+        return load_backend("numba").combine(rows, plan)
+
     def _launch(
         self,
         kernel: Any,
@@ -154,19 +152,12 @@ class NumbaLayer:
         tiles = (schedule.expert, schedule.row, schedule.column, schedule.count)
         launch(kernel, grid, (tile.threads_x, tile.threads_y), self.device, *inputs, base, *tiles, output)
 
-    def _configuration(self, rows: int) -> Configuration:
-        return self._fixed or choose(rows, self.spec.experts, simulated=SIMULATED)
-
     def _buffers(self, plan: DispatchPlan) -> tuple[torch.Tensor, torch.Tensor]:
         """The ragged activation, sized by the widest expert because the counts are not known here, and rows [R, H]."""
         activation = torch.empty(plan.rows * max(self.spec.widths), dtype=self.dtype, device=self.device)
         return activation, torch.empty((plan.rows, self.spec.hidden), dtype=self.dtype, device=self.device)
 
-    def _schedule(self, plan: DispatchPlan, tile: Tile, columns: Columns) -> TileSchedule:
-        order = self.weights.order
-        return self._backend.make_schedule(plan, tile.block_m, columns.blocks, order, columns.most, tile.band)
-
-
-def _columns(widths: NDArray[np.int64], tile: Tile, device: torch.device) -> Columns:
-    blocks = -(-widths // tile.block_n)
-    return Columns(torch.from_numpy(blocks.astype(np.int32)).to(device), int(blocks.max()))
+    def _schedule(self, plan: DispatchPlan, tile: Tile, columns: Mapping[int, Columns]) -> TileSchedule:
+        blocks = columns[tile.block_n]
+        make_schedule = load_backend("numba").make_schedule
+        return make_schedule(plan, tile.block_m, blocks.blocks, self.weights.order, blocks.most, tile.band)

@@ -21,10 +21,6 @@ from numba.types import float32
 from ...dispatch.numba_bridge import device_jit
 from .config import VECTOR, Tile
 
-# Numbers added to each row of a tile in shared memory: rows stay 16-byte aligned, and the transposing stores of eight
-# neighbouring k fall on different banks.
-PAD = 4
-
 
 @functools.cache
 def multiply_function(tile: Tile) -> Any:

@@ -2,56 +2,53 @@
 
     python -m mohge.kernels.triton.aot --json -
 
-writes one JSON record for every kernel, configuration and dtype, those of `mohge.dispatch` included. Argument types and
-divisibility hints are those of a launch with H and all widths multiples of 16, the fast path.
+writes one JSON record for every kernel, built-in configuration and dtype, those of `mohge.dispatch` included, as
+launched for the preset `mohge-3b`: H and all widths are multiples of 16, the fast path. With --values, --spec and
+--dtype it writes those of both GEMMs in one configuration for one layer. What was compiled before is not compiled again
+(`kernels/compiled.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ... import dispatch
 from ...dispatch.aot import AotKernel, compile_ahead
-from .config import Tile, configurations
+from ...reference import LayerSpec
+from ..compiled import (
+    STAND_INS,
+    CompiledRecord,
+    add_configuration_options,
+    asked_configuration,
+    compile_apart,
+    error_line,
+    recall,
+    remembered,
+    run_tool,
+    sources_of,
+    tensor_opcodes,
+    versions_of,
+    write_records,
+)
+from ..values import Value
+from .config import KERNELS, Configuration, Tile, configurations, from_values
 
 CAPABILITY = 90
 DTYPES = {"bfloat16": "*bf16", "float16": "*fp16", "float32": "*fp32"}
-_TENSOR_OPCODE = re.compile(r"\b(HGMMA|HMMA|QGMMA|IMMA|DMMA)\b")
+LAYER = "mohge-3b"
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)")
-
-
-@dataclass(frozen=True)
-class CompiledRecord:
-    """What one kernel's binary says. The counts are None where `error` says why there is none.
-
-    configuration:          its tiles, a name of `config.py`; "dispatch" for kernels that have one way only
-    registers:              per thread
-    spills:                 bytes of stack a thread needs; no kernel has local arrays, so these are spilled registers
-    shared_bytes:           shared memory a block needs
-    tensor_instructions:    tensor-core instructions in the machine code
-    warpgroup_instructions: those of them that are Hopper's warpgroup ones (HGMMA)
-    """
-
-    name: str
-    configuration: str
-    dtype: str
-    architecture: str = f"sm_{CAPABILITY}"
-    registers: int | None = None
-    spills: int | None = None
-    shared_bytes: int | None = None
-    tensor_instructions: int | None = None
-    warpgroup_instructions: int | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,16 +91,23 @@ def jobs(selection: Selection = Selection()) -> list[Job]:
 def _jobs(dtypes: Sequence[str]) -> list[Job]:
     from ...dispatch.triton_backend import aot_kernels
 
-    result = []
-    for dtype in dtypes:
-        for configuration in configurations(dtype):
-            gemms = (_gate_up(configuration.fc1, dtype), _down(configuration.fc2, dtype))
-            result += [Job(kernel, CompiledRecord(kernel.name, configuration.name, dtype)) for kernel in gemms]
+    spec = LayerSpec.preset(LAYER)
+    result = [job for dtype in dtypes for tiles in configurations(dtype) for job in _gemm_jobs(tiles, spec, dtype)]
     for kernel in (_activation_base(), *aot_kernels()):
         dtype = _dtype(kernel)
         if dtype == "int32" or dtype in dtypes:
-            result.append(Job(kernel, CompiledRecord(kernel.name, "dispatch", dtype)))
+            result.append(Job(kernel, _record(kernel.name, "dispatch", dtype)))
     return result
+
+
+def _gemm_jobs(configuration: Configuration, spec: LayerSpec, dtype: str) -> list[Job]:
+    """fc1 and fc2 as a layer of this spec launches them."""
+    kernels = (_gate_up(configuration.fc1, spec, dtype), _down(configuration.fc2, spec, dtype))
+    return [Job(kernel, _record(kernel.name, configuration.name, dtype)) for kernel in kernels]
+
+
+def _record(name: str, configuration: str, dtype: str) -> CompiledRecord:
+    return CompiledRecord(name, configuration, dtype, f"sm_{CAPABILITY}")
 
 
 def _dtype(kernel: AotKernel) -> str:
@@ -112,34 +116,34 @@ def _dtype(kernel: AotKernel) -> str:
     return next((name for name, pointer in DTYPES.items() if pointer in moved), "int32")
 
 
-def _gate_up(tile: Tile, dtype: str) -> AotKernel:
+def _gate_up(tile: Tile, spec: LayerSpec, dtype: str) -> AotKernel:
     from .gate_up import gate_up_kernel
 
     pointers: dict[str, str] = dict.fromkeys(("x_ptr", "gate_up_ptr", "activation_ptr"), DTYPES[dtype])
-    return _gemm("gate_up", gate_up_kernel, tile, {**pointers, "row_token_ptr": "*i32"}, {"EVEN_K": True})
+    return _gemm(KERNELS[0], gate_up_kernel, tile, spec, {**pointers, "row_token_ptr": "*i32"})
 
 
-def _down(tile: Tile, dtype: str) -> AotKernel:
+def _down(tile: Tile, spec: LayerSpec, dtype: str) -> AotKernel:
     from .down import down_kernel
 
     pointers: dict[str, str] = dict.fromkeys(("activation_ptr", "down_t_ptr", "rows_ptr"), DTYPES[dtype])
-    return _gemm("down", down_kernel, tile, pointers, {"EVEN_K": True, "EVEN_N": True})
+    return _gemm(KERNELS[1], down_kernel, tile, spec, pointers)
 
 
-def _gemm(name: str, function: Any, tile: Tile, pointers: dict[str, str], even: dict[str, bool]) -> AotKernel:
+def _gemm(name: str, function: Any, tile: Tile, spec: LayerSpec, pointers: dict[str, str]) -> AotKernel:
     """Add what both GEMMs share: the offsets, the work list, the block sizes."""
     offsets = {"expert_offsets_ptr": "*i32", "width_offsets_ptr": "*i64", "activation_base_ptr": "*i64"}
     work_list = dict.fromkeys(("tile_expert_ptr", "tile_row_ptr", "tile_column_ptr", "tile_count_ptr"), "*i32")
-    signature = {**pointers, **offsets, **work_list, "hidden": "i32"}
-    blocks = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "BLOCK_K": tile.block_k}
+    matrices = {**pointers, **offsets, **work_list}
+    divisible = [argument for argument, kind in matrices.items() if kind != "*i32"]
     return AotKernel(
         name=name,
         function=function,
-        signature=signature,
-        constexprs={**blocks, **even, "ALIGNED": True, "PRECISION": "ieee"},
+        signature={**matrices, "hidden": "i32"},
+        constexprs=tile.constants(spec),
         num_warps=tile.num_warps,
         num_stages=tile.num_stages,
-        divisible=tuple(argument for argument, kind in signature.items() if kind != "*i32"),
+        divisible=(*divisible, *(("hidden",) if spec.hidden % 16 == 0 else ())),
     )
 
 
@@ -158,13 +162,16 @@ def compile_all(
 ) -> list[CompiledRecord]:
     """Compile what is selected in `workers` processes of their own, in the order of `jobs`.
 
-    Works in any process, one where Triton is interpreting included. A kernel that does not compile, and one whose
-    process crashed or took more than `timeout` seconds, is a record with its error. Raises ValueError for an unknown
-    dtype or kernel, and for fewer than one worker.
+    Works in any process, one where Triton is interpreting included. Nothing is started when everything is
+    kept. A kernel that does not compile, and one whose process crashed or took more than `timeout` seconds, is a record
+    with its error. Raises ValueError for an unknown dtype or kernel, and for fewer than one worker.
     """
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
     todo = jobs(selection)
+    kept = [recalled(job) for job in todo]
+    if all(kept):
+        return [record for record in kept if record]
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(lambda part: _worker(selection, part, workers, timeout), range(workers)))
     done: dict[int, CompiledRecord] = {}
@@ -177,7 +184,7 @@ def _worker(selection: Selection, part: int, workers: int, timeout: float) -> tu
     """One process that compiles jobs part, part + workers, ...: its records by index, and how it ended."""
     module = f"{__package__}.aot"  # __name__ is "__main__" where this file is the command
     command = [sys.executable, "-m", module, "--part", f"{part}/{workers}", *selection.arguments()]
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment = {name: value for name, value in os.environ.items() if name not in STAND_INS}
     try:
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
         output, how = ended.stdout, f"the compiling process ended with {ended.returncode}: {_last_line(ended.stderr)}"
@@ -192,13 +199,54 @@ def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no message"])[-1]
 
 
+def compile_configuration(values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> list[CompiledRecord]:
+    """fc1 and fc2 of one configuration as a layer of this spec launches them, in this process where it can compile.
+
+    Raises ValueError with the rule that the values break.
+    """
+    todo = _gemm_jobs(from_values(values, dtype), spec, dtype)
+    kept = [record for record in map(recalled, todo) if record is not None]
+    if len(kept) == len(todo):
+        return kept
+    if _interpreted():
+        return compile_apart(f"{__package__}.aot", [job.record for job in todo], values, spec)
+    return [compile_job(job) for job in todo]
+
+
 def compile_job(job: Job) -> CompiledRecord:
-    """Compile in this process; a kernel that fails becomes a record with its error."""
+    """Compile in this process, unless it is kept; a kernel that fails becomes a record with its error."""
+    (record,) = remembered(key(job.kernel), lambda: [_compile(job)])
+    return _relabelled(record, job)
+
+
+def recalled(job: Job) -> CompiledRecord | None:
+    """What is kept of a job compiled before."""
+    kept = recall(key(job.kernel))
+    return _relabelled(kept[0], job) if kept else None
+
+
+def _relabelled(record: CompiledRecord, job: Job) -> CompiledRecord:
+    """A record under the job's own configuration name: equal tiles may have another one."""
+    return replace(record, name=job.record.name, configuration=job.record.configuration, dtype=job.record.dtype)
+
+
+def key(kernel: AotKernel) -> list[str | bytes]:
+    """Everything that decides what the compiler makes of a kernel, and the code that reads it from the binary."""
+    asked = [sorted(kernel.signature.items()), sorted(kernel.constexprs.items()), sorted(kernel.divisible)]
+    return [*_sources(), repr([kernel.name, CAPABILITY, kernel.num_warps, kernel.num_stages, asked])]
+
+
+@functools.cache
+def _sources() -> tuple[str | bytes, ...]:
+    return (*versions_of("triton"), *sources_of(Path(__file__).parent, Path(dispatch.__file__).parent))
+
+
+def _compile(job: Job) -> CompiledRecord:
     try:
         compiled = compile_ahead(job.kernel, CAPABILITY)
         return inspect_binary(compiled.asm["cubin"], replace(job.record, shared_bytes=int(compiled.metadata.shared)))
     except Exception as error:  # compilers raise anything; the record carries it and the next kernel still compiles
-        return replace(job.record, error=f"{type(error).__name__}: {error}".splitlines()[0])
+        return replace(job.record, error=error_line(error))
 
 
 def inspect_binary(cubin: bytes, record: CompiledRecord) -> CompiledRecord:
@@ -206,13 +254,12 @@ def inspect_binary(cubin: bytes, record: CompiledRecord) -> CompiledRecord:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
-        usage = _tool("cuobjdump", "--dump-resource-usage", str(path))
-        code = _tool("nvdisasm", "-c", str(path))
+        usage = run_tool("cuobjdump", "--dump-resource-usage", str(path))
+        opcodes = tensor_opcodes(path)
     found = _RESOURCES.search(usage)
     if found is None:
         raise RuntimeError("cuobjdump named no registers")
     registers, stack, local = (int(number) for number in found.groups())
-    opcodes = _TENSOR_OPCODE.findall(code)
     return replace(
         record,
         registers=registers,
@@ -222,11 +269,8 @@ def inspect_binary(cubin: bytes, record: CompiledRecord) -> CompiledRecord:
     )
 
 
-def _tool(name: str, *arguments: str) -> str:
-    import triton
-
-    path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
-    return subprocess.run([str(path), *arguments], check=True, capture_output=True, text=True).stdout
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,24 +281,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kernel", action="append", metavar="NAME", help="may be repeated; all by default")
     parser.add_argument("--workers", type=int, default=2, help="processes to compile in, 2 by default")
     parser.add_argument("--part", metavar="I/N", help="compile jobs I, I + N, ... in this process, one JSON line each")
+    add_configuration_options(parser)
     options = parser.parse_args(arguments)
-    selection = Selection(tuple(options.dtype or DTYPES), tuple(options.kernel or ()))
-    if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
+    if _interpreted():
         print("TRITON_INTERPRET is set, so Triton would interpret and not compile; unset it", file=sys.stderr)
         return 2
     try:
+        selection = Selection(tuple(options.dtype or DTYPES), tuple(options.kernel or ()))
         if options.part:
             return _compile_part(selection, options.part)
-        records = compile_all(selection, options.workers)
+        if asked := asked_configuration(options):
+            records = [record for dtype in selection.dtypes for record in compile_configuration(*asked, dtype)]
+        else:
+            records = compile_all(selection, options.workers)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    text = json.dumps([asdict(record) for record in records], indent=1)
-    if options.json == "-":
-        print(text)
-    else:
-        Path(options.json).write_text(text + "\n", encoding="utf-8")
-    return int(any(record.error for record in records))
+    return write_records(records, options.json)
 
 
 def _compile_part(selection: Selection, part: str) -> int:

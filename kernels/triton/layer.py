@@ -16,7 +16,7 @@ and H of fc2's 256, so only the last row block of an expert is padded: half a bl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,33 +26,17 @@ from numpy.typing import NDArray
 
 from ...dispatch import DispatchPlan, TileSchedule, load_backend
 from ...reference import ExpertWeights, LayerSpec
+from ..choice import Choices, check_routing_class
 from ..common import check_call, dtype_name
+from ..grouped import Columns, Work, column_blocks, executed_flops
 from ..packing import PackedWeights, pack
-from .config import Configuration, Tile, choose, configurations, tile_flops
+from .config import Configuration, Tile
 from .down import down_kernel
 from .gate_up import gate_up_kernel
 from .ragged import activation_base_kernel
 
 # The interpreter runs programs one after the other; a few of them are enough to walk the list with a stride.
 _INTERPRETED_PROCESSORS = 3
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is derived from one dispatch plan: both work lists, and int64[E], where each expert's activation starts."""
-
-    configuration: Configuration
-    fc1: TileSchedule
-    fc2: TileSchedule
-    activation_base: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Column blocks of every expert for one GEMM and tile: int32[E] on the device, and the most of them."""
-
-    blocks: torch.Tensor
-    most: int
 
 
 @dataclass(frozen=True)
@@ -63,8 +47,10 @@ class TritonLayer:
     weights: PackedWeights
     device: torch.device
     dtype: torch.dtype
-    fixed: Configuration | None
-    columns: Mapping[str, tuple[Columns, Columns]]  # by configuration name, for fc1 and fc2
+    choices: Choices[Configuration]
+    routing_class: str
+    fc1_columns: Mapping[int, Columns]  # by block_n
+    fc2_columns: Mapping[int, Columns]
     processors: int
 
     @classmethod
@@ -74,10 +60,10 @@ class TritonLayer:
         weights: ExpertWeights,
         device: torch.device,
         dtype: torch.dtype,
-        fixed: Configuration | None,
+        choices: Choices[Configuration],
+        routing_class: str,
     ) -> TritonLayer:
         """Pack the weights and count column blocks for every configuration a call may get."""
-        candidates = (fixed,) if fixed else configurations(dtype_name(dtype))
         hidden = np.full(spec.experts, spec.hidden)
         processors = _INTERPRETED_PROCESSORS
         if device.type == "cuda":
@@ -87,14 +73,10 @@ class TritonLayer:
             weights=pack(spec, weights, device, dtype),
             device=device,
             dtype=dtype,
-            fixed=fixed,
-            columns={
-                candidate.name: (
-                    _columns(spec.expert_widths, candidate.fc1, device),
-                    _columns(hidden, candidate.fc2, device),
-                )
-                for candidate in candidates
-            },
+            choices=choices,
+            routing_class=check_routing_class(routing_class),
+            fc1_columns=column_blocks(spec.expert_widths, (tiles.fc1.block_n for tiles in choices.candidates), device),
+            fc2_columns=column_blocks(hidden, (tiles.fc2.block_n for tiles in choices.candidates), device),
             processors=processors,
         )
 
@@ -128,17 +110,17 @@ class TritonLayer:
 
     def executed_flops(self, counts: NDArray[np.int64]) -> int:
         """See `Layer.executed_flops`: every tile at its full size."""
-        per_expert = [int(count) for count in counts]
-        tiles = self._configuration(sum(per_expert))
-        widths = [int(width) for width in self.spec.expert_widths]
-        hidden = [self.spec.hidden] * self.spec.experts
-        fc1 = tile_flops(per_expert, hidden, widths, tiles.fc1, outputs=2)
-        return fc1 + tile_flops(per_expert, widths, hidden, tiles.fc2, outputs=1)
+        counts = np.asarray(counts, dtype=np.int64)
+        tiles = self.choices.of(int(counts.sum()) // self.spec.top_k, self.routing_class)
+        return executed_flops(tiles.works(counts, self.spec, dtype_name(self.dtype)))
+
+    def for_routing(self, routing_class: str) -> TritonLayer:
+        """See `tunable.for_routing`."""
+        return replace(self, routing_class=check_routing_class(routing_class))
 
     def plan(self, plan: DispatchPlan) -> Work:
         """The work lists of both GEMMs and the bases of the ragged activation, made on the device."""
-        configuration = self._configuration(plan.rows)
-        fc1_columns, fc2_columns = self.columns[configuration.name]
+        configuration = self.choices.of(plan.tokens, self.routing_class)
         base = torch.empty(self.spec.experts, dtype=torch.int64, device=self.device)
         with _on(self.device):
             activation_base_kernel[(1,)](
@@ -150,8 +132,8 @@ class TritonLayer:
             )
         return Work(
             configuration=configuration,
-            fc1=self._schedule(plan, configuration.fc1, fc1_columns),
-            fc2=self._schedule(plan, configuration.fc2, fc2_columns),
+            fc1=self._schedule(plan, configuration.fc1, self.fc1_columns),
+            fc2=self._schedule(plan, configuration.fc2, self.fc2_columns),
             activation_base=base,
         )
 
@@ -172,7 +154,7 @@ class TritonLayer:
                 schedule.column,
                 schedule.count,
                 hidden,
-                **self._constants(tile, EVEN_K=hidden % tile.block_k == 0),
+                **self._constants(tile),
             )
 
     def down(self, plan: DispatchPlan, work: Work, activation: torch.Tensor, rows: torch.Tensor) -> None:
@@ -191,47 +173,28 @@ class TritonLayer:
                 schedule.column,
                 schedule.count,
                 hidden,
-                **self._constants(tile, EVEN_N=hidden % tile.block_n == 0, EVEN_K=self._widths_divide(tile.block_k)),
+                **self._constants(tile),
             )
 
     def combine(self, rows: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
         """Sum rows [R, H] to y [T, H], each row with its combine weight."""
         return load_backend("triton").combine(rows, plan)
 
-    def _configuration(self, rows: int) -> Configuration:
-        return self.fixed or choose(rows, self.spec.experts, dtype_name(self.dtype))
-
     def _buffers(self, plan: DispatchPlan) -> tuple[torch.Tensor, torch.Tensor]:
         """The ragged activation, sized by the widest expert because the counts are not known here, and rows [R, H]."""
         activation = torch.empty(plan.rows * max(self.spec.widths), dtype=self.dtype, device=self.device)
         return activation, torch.empty((plan.rows, self.spec.hidden), dtype=self.dtype, device=self.device)
 
-    def _schedule(self, plan: DispatchPlan, tile: Tile, columns: Columns) -> TileSchedule:
-        backend = load_backend("triton")
-        return backend.make_schedule(plan, tile.block_m, columns.blocks, self.weights.order, columns.most, tile.band)
+    def _schedule(self, plan: DispatchPlan, tile: Tile, columns: Mapping[int, Columns]) -> TileSchedule:
+        blocks = columns[tile.block_n]
+        make_schedule = load_backend("triton").make_schedule
+        return make_schedule(plan, tile.block_m, blocks.blocks, self.weights.order, blocks.most, tile.band)
 
     def _grid(self, tile: Tile, schedule: TileSchedule) -> tuple[int]:
         return (min(self.processors * tile.blocks_per_sm, schedule.bound),)
 
-    def _widths_divide(self, block: int) -> bool:
-        return all(width % block == 0 for width in self.spec.widths)
-
-    def _constants(self, tile: Tile, **even: bool) -> dict[str, Any]:
-        return {
-            **even,
-            "BLOCK_M": tile.block_m,
-            "BLOCK_N": tile.block_n,
-            "BLOCK_K": tile.block_k,
-            "ALIGNED": self._widths_divide(16),
-            "PRECISION": "ieee",
-            "num_warps": tile.num_warps,
-            "num_stages": tile.num_stages,
-        }
-
-
-def _columns(widths: NDArray[np.int64], tile: Tile, device: torch.device) -> Columns:
-    blocks = -(-widths // tile.block_n)
-    return Columns(torch.from_numpy(blocks.astype(np.int32)).to(device), int(blocks.max()))
+    def _constants(self, tile: Tile) -> dict[str, Any]:
+        return {**tile.constants(self.spec), "num_warps": tile.num_warps, "num_stages": tile.num_stages}
 
 
 def _on(device: torch.device) -> torch.cuda.device:

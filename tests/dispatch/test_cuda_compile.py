@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from mohge.dispatch import cupy_backend
-from mohge.dispatch.cuda import cache, compiler
-from mohge.dispatch.cuda.cache import cached, content_key
+from mohge.dispatch import cache, cupy_backend
+from mohge.dispatch.cache import cached, content_key
+from mohge.dispatch.cuda import compiler
 from mohge.dispatch.cuda.compiler import cannot_compile, compile_cubin
 from mohge.dispatch.cuda.engine import CupyEngine, Int64, pack_argument, padded_shape
 from mohge.dispatch.cuda.resources import find_cuobjdump, inspect_cubin
@@ -122,6 +122,18 @@ def test_cache_folder_that_cannot_be(monkeypatch, tmp_path):
     monkeypatch.setenv("MOHGE_CACHE", str(tmp_path / "file" / "inside"))
     with pytest.raises(ValueError, match="set MOHGE_CACHE"):
         cache.cache_folder()
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "expected"),
+    [("own", "shared", "own"), ("", "shared", "shared/mohge"), ("", "", "home/.cache/mohge")],
+)
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path, own, shared, expected):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name, folder in (("MOHGE_CACHE", own), ("XDG_CACHE_HOME", shared)):
+        monkeypatch.setenv(name, str(tmp_path / folder) if folder else "")
+    assert cache.cache_folder() == tmp_path / expected
+    assert (tmp_path / expected).is_dir()
 
 
 def test_key_tells_parts_apart():

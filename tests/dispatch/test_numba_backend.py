@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mohge.dispatch import combine, make_plan, make_schedule, permute, unavailable
-from mohge.dispatch.numba_bridge import SIMULATED, narrow_bfloat16, view, widen_bfloat16
+from mohge.dispatch.interop import as_numba
+from mohge.dispatch.numba_bridge import SIMULATED, narrow_bfloat16, widen_bfloat16
 
 pytestmark = pytest.mark.skipif(not SIMULATED, reason="compiles for a GPU in this process")
 
@@ -59,5 +60,5 @@ def test_bfloat16_crosses_both_ways_like_torch():
 
 def test_tensors_cross_without_a_copy():
     tensor = torch.zeros(3, dtype=torch.bfloat16)
-    view(tensor)[1] = 0x3F80
+    as_numba(tensor)[1] = 0x3F80
     assert tensor.tolist() == [0.0, 1.0, 0.0]

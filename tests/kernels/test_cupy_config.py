@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mohge.kernels.cupy.config import MMA_CONFIGS, TILE_CONFIGS, MmaConfig, TileConfig, choose_mma, choose_tile
-from mohge.kernels.cupy.launch import CupyImplementation
+from mohge.kernels.cupy.implementation import CupyImplementation
 from mohge.reference import ExpertWeights, LayerSpec
 
 CPU = torch.device("cpu")

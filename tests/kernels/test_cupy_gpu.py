@@ -11,7 +11,7 @@ import torch
 
 from mohge.dispatch import DispatchPlan, make_plan
 from mohge.kernels.cupy.config import MMA_CONFIGS, TILE_CONFIGS, Config
-from mohge.kernels.cupy.launch import CupyImplementation
+from mohge.kernels.cupy.implementation import CupyImplementation
 from mohge.reference import ExpertWeights, LayerSpec, Routing, expert_ffn
 
 pytestmark = pytest.mark.gpu

@@ -15,7 +15,7 @@ import torch
 from mohge.dispatch import DispatchPlan, make_plan
 from mohge.kernels.cupy import launch
 from mohge.kernels.cupy.config import MMA_CONFIGS, TILE_CONFIGS, Config, MmaConfig, TileConfig
-from mohge.kernels.cupy.launch import CupyImplementation
+from mohge.kernels.cupy.implementation import CupyImplementation
 from mohge.reference import DenseExpert, ExpertWeights, LayerSpec, Routing, expert_ffn
 
 TILE = TileConfig(block_m=16, block_n=16, block_k=4, thread_m=4, thread_n=2)
@@ -160,7 +160,7 @@ def test_auto_takes_tensor_cores_where_they_can_be_used(host_engine: Any) -> Non
         problem = Problem.of(case)
         layer = implementation.prepare(problem.spec, problem.weights, "cpu", dtype)
         assert isinstance(layer, launch.CupyLayer)
-        assert layer.version == version
+        assert layer.choices.of(15, "any").version == version
         assert problem.error(problem.run(implementation, dtype)) < LIMIT[dtype]
 
 

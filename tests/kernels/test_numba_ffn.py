@@ -122,6 +122,9 @@ def test_kernels_compile_for_hopper_without_spills(tmp_path: Path):
     records = json.loads(done.stdout)
     assert {record["configuration"] for record in records} == {"small", "large"}
     for record in records:
+        tile = {"small": SMALL, "large": LARGE}[record["configuration"]].fc1
+        assert record["shared_bytes"] == tile.shared_bytes, record
+        assert record["registers"] >= tile.least_registers, record
         assert record["spills"] == 0, record
         assert 32 < record["registers"] <= 255, record
         assert 16384 < record["shared_bytes"] <= 49152, record

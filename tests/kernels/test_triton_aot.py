@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from mohge.kernels.compiled import CompiledRecord, remembered
 from mohge.kernels.triton.aot import (
     AotKernel,
-    CompiledRecord,
     Job,
     Selection,
     compile_all,
     compile_job,
     inspect_binary,
     jobs,
+    key,
     main,
+    recalled,
 )
 from mohge.kernels.triton.config import SHARED_BYTES, Configuration, Tile, configurations
 
@@ -42,6 +45,7 @@ def test_binary_fits_the_processor(compiled: dict, dtype: str, tiles: Configurat
         assert record.error is None
         assert record.architecture == "sm_90"
         assert record.spills == 0
+        assert record.shared_bytes == tile.shared_bytes(dtype)
         assert 0 < record.shared_bytes <= SHARED_BYTES
         registers = -(-record.registers // 8) * 8 * 32 * tile.num_warps
         assert tile.blocks_per_sm * registers <= REGISTERS_PER_SM
@@ -68,8 +72,18 @@ def test_everything_is_listed_once_and_dispatch_is_there_too() -> None:
         assert any(record.configuration == "dispatch" and record.dtype == dtype for record in records)
 
 
+def test_every_job_is_kept_under_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MOHGE_CACHE", str(tmp_path))
+    everything = jobs()
+    assert [recalled(job) for job in everything] == [None] * len(everything)
+    for job in everything:
+        remembered(key(job.kernel), lambda job=job: [job.record])
+    assert [recalled(job) for job in everything] == [job.record for job in everything]
+    assert len(list(tmp_path.iterdir())) == len(everything)
+
+
 def test_kernel_that_cannot_compile_is_a_record_with_its_error() -> None:
-    record = CompiledRecord("broken", "none", "float32")
+    record = CompiledRecord("broken", "none", "float32", "sm_90")
     failed = compile_job(Job(AotKernel("broken", None, {}, {}), record))
     assert failed.error is not None
     assert "broken" in failed.error
@@ -78,7 +92,8 @@ def test_kernel_that_cannot_compile_is_a_record_with_its_error() -> None:
         inspect_binary(b"not a binary", record)
 
 
-def test_process_that_ends_early_is_a_record_with_its_error() -> None:
+def test_process_that_ends_early_is_a_record_with_its_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MOHGE_CACHE", str(tmp_path))  # where nothing is kept
     selection = Selection(dtypes=("float32",), kernels=("down",))
     records = compile_all(selection, workers=2, timeout=0.01)
     assert [record.error for record in records] == ["not compiled within 0.01 s"] * 2

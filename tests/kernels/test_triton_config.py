@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mohge.kernels.triton.config import (
@@ -14,7 +16,8 @@ from mohge.kernels.triton.config import (
     Tile,
     choose,
     configurations,
-    tile_flops,
+    from_values,
+    to_values,
 )
 
 
@@ -41,8 +44,38 @@ def test_names_of_a_dtype_are_distinct(dtype: str) -> None:
     assert len(set(names)) == len(names)
 
 
-def test_tile_flops_round_every_side_up() -> None:
-    tile = Tile(block_m=4, block_n=8, block_k=2, num_warps=1, num_stages=1)
-    # 5 rows fill two row blocks, 9 columns two column blocks, 3 deep two steps; an expert without rows costs nothing.
-    assert tile_flops([5, 0], [3, 3], [9, 9], tile, outputs=2) == 2 * 2 * 8 * 16 * 4
-    assert tile_flops([4], [2], [8], tile, outputs=1) == 2 * 4 * 8 * 2
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"block_m": 8}, "block_m: expected a power of two from 16, got 8"),
+        ({"block_n": 96}, "block_n: expected a power of two from 16, got 96"),
+        ({"num_warps": 3}, "num_warps: expected a power of two from 1, got 3"),
+        ({"num_warps": 32}, "num_warps: expected at most 16, got 32"),
+        ({"num_stages": 0}, "num_stages: expected at least 1, got 0"),
+        ({"band": 0}, "band: expected at least 1, got 0"),
+        ({"num_warps": 4}, "expected at most 128 sums a thread, got 256"),
+    ],
+)
+def test_impossible_tiles_are_refused(change: dict[str, int], rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        replace(LARGE.fc1, **change)
+
+
+@pytest.mark.parametrize(
+    ("tile", "change", "rule"),
+    [
+        (LARGE.fc1, {"num_stages": 5}, "expected at most 232448 bytes of shared memory, got 245760"),
+        (LARGE.fc1, {"blocks_per_sm": 2}, "blocks_per_sm: expected 2 x 196608 bytes of shared memory"),
+        (SMALL.fc2, {"num_stages": 1, "num_warps": 16, "blocks_per_sm": 5}, "within 65536 registers and 64 warps"),
+    ],
+)
+def test_tiles_that_do_not_fit_on_hopper_are_refused(tile: Tile, change: dict[str, int], rule: str) -> None:
+    tile.check_fits("bfloat16")
+    with pytest.raises(ValueError, match=rule):
+        replace(tile, **change).check_fits("bfloat16")
+
+
+@pytest.mark.parametrize("dtype", BUCKETS)
+def test_built_in_configurations_obey_the_rules_and_survive_the_way_through_values(dtype: str) -> None:
+    for configuration in configurations(dtype):
+        assert from_values(to_values(configuration), dtype, configuration.name) == configuration

@@ -75,7 +75,7 @@ def test_wheel_holds_packages_and_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for room in ROOMS:
         for path in (ROOT / room).rglob("*"):
-            wanted = path.suffix in {".py", ".cu", ".cuh", ".j2", ".css", ".js"}
+            wanted = path.suffix in {".py", ".cu", ".cuh", ".j2", ".css", ".js", ".json"}
             if wanted and "suite" not in path.parts and "results" not in path.parts:
                 assert f"mohge/{path.relative_to(ROOT)}" in names, path
     assert "mohge/py.typed" in names

@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: one file for each content, shared by processes that never wait for each other."""
+"""What compilers made, on disk: one file for each content, shared by processes that never wait for each other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """$MOHGE_CACHE, or ~/.cache/mohge; made when absent. Raises ValueError when it cannot be."""
-    folder = Path(os.environ.get("MOHGE_CACHE") or Path.home() / ".cache" / "mohge").expanduser()
+    """$MOHGE_CACHE, else $XDG_CACHE_HOME/mohge, else ~/.cache/mohge; made when absent.
+
+    Raises ValueError when it cannot be made. A relative XDG_CACHE_HOME counts as none, as the XDG base directory
+    specification has it.
+    """
+    shared = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    usual = (shared if shared.is_absolute() else Path.home() / ".cache") / "mohge"
+    folder = Path(os.environ.get("MOHGE_CACHE") or usual).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -35,9 +41,12 @@ def cached(name: str, make: Callable[[], bytes]) -> Path:
     nothing or the whole. Raises ValueError when the folder cannot be written.
     """
     path = cache_folder() / name
-    if path.exists():
-        return path
-    content = make()
+    return path if path.exists() else store(name, make())
+
+
+def store(name: str, content: bytes) -> Path:
+    """Write the cache's file `name`, whole or not at all. Raises ValueError when the folder cannot be written."""
+    path = cache_folder() / name
     try:
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{name}.")
         with os.fdopen(handle, "wb") as file:
