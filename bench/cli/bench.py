@@ -12,7 +12,8 @@ from ..records import check_writable
 from ..runner.grids import REAL, check_device, check_dtype, check_implementations, check_memory
 from ..runner.jobs import Job, Source, TimingLimits
 from ..runner.session import Session
-from .options import SpecOption, resolve_spec
+from ..timing import check_way
+from .options import SpecOption, TimerOption, resolve_spec
 from .output import JsonOption, check_json
 from .progress import RunProgress
 from .run import OutOption, finish
@@ -32,6 +33,7 @@ def bench(
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16; auto picks by device.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    timer: TimerOption = "auto",
     seconds: Annotated[float, typer.Option(help="Longest time per case, once cold and once hot.", min=0.01)] = 4.0,
     seed: Annotated[int, typer.Option(help="Seed of weights, inputs and routings.", min=0)] = 0,
     step: Annotated[int, typer.Option(help="Where in time rotating and burst routings are.", min=0)] = 0,
@@ -56,7 +58,7 @@ def bench(
         mode="measured",
         cases=tuple((count, source) for source in sources for count in _token_counts(tokens)),
         implementations=names,
-        limits=TimingLimits(seconds=seconds),
+        limits=TimingLimits(seconds=seconds, timer=check_way(device, timer)),
         seed=seed,
         step=step,
     )

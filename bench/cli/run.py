@@ -21,6 +21,8 @@ from ..runner.grids import (
 )
 from ..runner.resources import REPORTERS
 from ..runner.session import Session
+from ..timing import check_way
+from .options import TimerOption
 from .output import JsonOption, check_json, console, write_json
 from .progress import RunProgress, show_run
 
@@ -37,6 +39,7 @@ def run(
     domain: Annotated[str | None, typer.Option(help="Domain of the trace.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    timer: TimerOption = "auto",
     minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 1.0,
     out: OutOption = Path("runs"),
     report: Annotated[bool, typer.Option(help="Write report.html beside run.json.")] = True,
@@ -48,7 +51,7 @@ def run(
     """
     device = check_device(device)
     traces = choose_traces(tuple(trace or ()), domain, layer)
-    jobs = fitting_jobs(default_jobs(device, traces, minutes=minutes))
+    jobs = fitting_jobs(default_jobs(device, traces, minutes=minutes, timer=check_way(device, timer)))
     checks, compiled = (scaled_jobs(traces), list(REPORTERS)) if device == "cpu" else ([], [])
     if trace:
         check_used(traces, [*jobs, *checks])
