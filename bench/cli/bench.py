@@ -11,6 +11,7 @@ from ...kernels import IMPLEMENTATIONS
 from ..records import check_writable
 from ..runner.grids import REAL, check_device, check_dtype, check_implementations, check_memory
 from ..runner.jobs import Job, Source, TimingLimits
+from ..timing import check_way
 from .measuring import (
     ForceOption,
     JsonOption,
@@ -22,7 +23,7 @@ from .measuring import (
     measure,
     resume,
 )
-from .options import SpecOption, resolve_spec
+from .options import SpecOption, TimerOption, resolve_spec
 from .output import check_json
 
 
@@ -41,6 +42,7 @@ def bench(
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16; auto picks by device.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    timer: TimerOption = "auto",
     seconds: Annotated[float, typer.Option(help="Longest time per case, once cold and once hot.", min=0.01)] = 4.0,
     seed: Annotated[int, typer.Option(help="Seed of weights, inputs and routings.", min=0)] = 0,
     step: Annotated[int, typer.Option(help="Where in time rotating and burst routings are.", min=0)] = 0,
@@ -71,7 +73,7 @@ def bench(
         mode="measured",
         cases=tuple(dict.fromkeys((count, source) for source in sources for count in _token_counts(tokens))),
         implementations=names,
-        limits=TimingLimits(seconds=seconds),
+        limits=TimingLimits(seconds=seconds, timer=check_way(device, timer)),
         seed=seed,
         step=step,
         timeout=timeout,

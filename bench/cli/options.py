@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from ...reference import PRESETS, LayerSpec
+from ..timing import WAYS
 
 SpecOption = Annotated[
     str, typer.Option("--spec", help=f"A preset ({', '.join(PRESETS)}) or a TOML file with the fields of a spec.")
+]
+TimerOption = Annotated[
+    str, typer.Option("--timer", help=f"How calls are timed: {', '.join(WAYS)}; auto is cpu on a CPU, events on a GPU.")
 ]
 
 

@@ -64,6 +64,19 @@ def show_run(run: Run) -> None:
         rates = ", ".join(f"{dtype} {rate:.3g} TFLOP/s" for dtype, rate in roof.matmul_tflops.items())
         copied = f", copy {roof.copy_tbps * 1000:.3g} GB/s" if roof.copy_tbps else ""
         console.print(f"\nmeasured roofs: {rates}{copied}", highlight=False, soft_wrap=True)
+    for line in suspect_lines(run):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def suspect_lines(run: Run) -> list[str]:
+    """How many samples were taken while the device was held back, and by what; nothing where none was."""
+    watched = [record.clocks for record in run.records if record.clocks]
+    suspects = sum(clocks.suspects for clocks in watched)
+    if not suspects:
+        return []
+    reasons = sorted({name for clocks in watched for name in clocks.throttle})
+    seen = f"; throttle reasons seen: {', '.join(reasons)}" if reasons else ""
+    return [f"\n{suspects} suspect samples, left out of medians while enough others remain{seen}", watched[0].rule]
 
 
 def _stragglers(run: Run) -> list[str]:

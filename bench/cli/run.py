@@ -21,6 +21,7 @@ from ..runner.grids import (
     scaled_jobs,
 )
 from ..runner.resources import REPORTERS
+from ..timing import check_way
 from .measuring import (
     ForceOption,
     JsonOption,
@@ -32,6 +33,7 @@ from .measuring import (
     measure,
     resume,
 )
+from .options import TimerOption
 from .output import check_json, console
 
 
@@ -44,6 +46,7 @@ def run(
     domain: Annotated[str | None, typer.Option(help="Domain of the trace.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    timer: TimerOption = "auto",
     minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 1.0,
     timeout: TimeoutOption = 180.0,
     out: OutOption = Path("runs"),
@@ -61,7 +64,7 @@ def run(
         return resume(resume_run, context, force=force, lock=lock, report=report, json=json)
     device = check_device(device)
     traces = choose_traces(tuple(trace or ()), domain, layer)
-    jobs = fitting_jobs(default_jobs(device, traces, minutes=minutes))
+    jobs = fitting_jobs(default_jobs(device, traces, minutes=minutes, timer=check_way(device, timer)))
     checks, compiled = (scaled_jobs(traces), list(REPORTERS)) if device == "cpu" else ([], [])
     if trace:
         check_used(traces, [*jobs, *checks])

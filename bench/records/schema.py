@@ -68,7 +68,8 @@ class Samples:
     stop:            why sampling stopped
     timer:           the way it was timed in a word (cpu, events, graph, cupti); empty in files older than this field
     suspects:        places in samples_us of those taken under a throttle reason or far below the run's own clock; they
-                     stay among the samples, and the median and its interval leave them out while others remain
+                     stay among the samples, and the median and its interval leave them out while three and half remain
+    busy_share:      share of the time in which the device was busy, median over the samples, where the timer sees that
     """
 
     samples_us: list[float]
@@ -79,6 +80,7 @@ class Samples:
     stop: str
     timer: str = ""
     suspects: list[int] = field(default_factory=list)
+    busy_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,9 @@ class Record:
     useful_flops:  what the mathematics needs;  executed_flops: what tiles and padding cost
     tflops:        useful, from the hot median, in 1e12 / s
     share_of_roof: tflops over the matrix rate measured in the same run
-    phases:        hot times of the call's phases, by name
+    phases:        hot times of the call's phases, by name: route (the router, where there is one; the same samples in
+                   every record of a case), plan (from the routing to the work list), permute, gemm1, gemm2, combine,
+                   shared, and end_to_end (route, plan and layer in one call); what is fused into another is left out
     resources:     what ahead-of-time compilation says of each kernel, for provenance "compiled"
     """
 

@@ -13,6 +13,7 @@ from typing import Any
 from ...kernels import IMPLEMENTATIONS
 from ...reference import LayerSpec
 from ..records import driver_version
+from ..timing import check_way
 
 NO_GPU = "no NVIDIA GPU that torch can use"
 GPU_REMEDY = "run on a machine with an NVIDIA GPU and a CUDA build of torch"
@@ -63,6 +64,7 @@ def abilities() -> list[Ability]:
         _ahead_of_time("cupy", "cuda-bindings", "compiles for sm_90a with NVRTC"),
         _ahead_of_time("numba", "numba-cuda", "compiles to PTX for compute capability 9.0"),
         _report(),
+        _cupti(),
     ]
 
 
@@ -135,6 +137,17 @@ def _report() -> Ability:
     if missing:
         return Ability("report", "no", f"{' and '.join(missing)} not installed", f"pip install {' '.join(missing)}")
     return Ability("report", "complete", f"plotly {installed('plotly')}, one self-contained HTML file")
+
+
+def _cupti() -> Ability:
+    part = "timer cupti"
+    if not cuda_device():
+        return Ability(part, "no", NO_GPU, GPU_REMEDY)
+    try:
+        check_way("cuda", "cupti")
+    except ValueError as error:
+        return Ability(part, "no", str(error), "pip install mohge[cupti]; the timers events and graph need no package")
+    return Ability(part, "measured", f"cupti-python {installed('cupti-python')}")
 
 
 def machine() -> dict[str, Any]:

@@ -44,9 +44,9 @@ class Blame:
         """What runs from now on is the suite's own."""
         self.marker[0] = NOBODY
 
-    def wrapping(self, name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
-        """Wraps a call so that `name` is to blame from then on; cheap enough to stay inside the timed call."""
-        number, marker = self.names.index(name), self.marker
+    def wrapping(self, name: str | None) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+        """Wraps a call so that `name` (None: nobody) is to blame from then on; cheap enough to be timed with it."""
+        number, marker = NOBODY if name is None else self.names.index(name), self.marker
 
         def wrap(call: Callable[[], Any]) -> Callable[[], Any]:
             def run() -> Any:

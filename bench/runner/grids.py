@@ -90,7 +90,7 @@ def fitting_jobs(jobs: list[Job]) -> list[Job]:
     return fitting
 
 
-def default_jobs(device: str, traces: TraceChoice, *, minutes: float) -> list[Job]:
+def default_jobs(device: str, traces: TraceChoice, *, minutes: float, timer: str = "auto") -> list[Job]:
     """The jobs of `mohge run`: mohge-3b and its uniform twin on router-made and real routing, decode to prefill; and
     gpt-oss-20b in groups for a per-token trace, scaled down on a CPU.
     """
@@ -113,8 +113,11 @@ def default_jobs(device: str, traces: TraceChoice, *, minutes: float) -> list[Jo
         if cases:
             plans.append((spec, cases))
     total = sum(len(cases) for _, cases in plans)
-    seconds = max(0.3, minutes * 60 * TIMED_SHARE / (2.25 * total))  # cold, hot, and a quarter for the phases
-    limits = TimingLimits(seconds, 5, 100) if on_cpu else TimingLimits(seconds, 20, 500)
+    seconds = max(
+        0.3, minutes * 60 * TIMED_SHARE / (2.5 * total)
+    )  # cold, hot, a quarter end to end, one for the phases
+    few, many = (5, 100) if on_cpu else (20, 500)
+    limits = TimingLimits(seconds, few, many, timer=timer)
     names, dtype = (REAL, "float32") if on_cpu else ((*REAL, "triton", "cupy", "numba"), "bfloat16")
     return [Job(spec, device, dtype, "measured", cases, names, limits) for spec, cases in plans]
 

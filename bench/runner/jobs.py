@@ -32,6 +32,7 @@ class TimingLimits:
     min_samples: per implementation; max_samples likewise
     warmup:      seconds each implementation runs untimed before
     target:      half width of the 95 % interval of the median, as a share of the median, that is narrow enough
+    timer:       the way of timing, one of timing.WAYS
     """
 
     seconds: float = 4.0
@@ -39,6 +40,7 @@ class TimingLimits:
     max_samples: int = 200
     target: float = 0.01
     warmup: float = 0.1
+    timer: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -1,34 +1,56 @@
-"""Times of all implementations of one case: hot, cold and phase by phase, interleaved."""
+"""Times of all implementations of one case: hot, cold, end to end and phase by phase, interleaved."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...kernels import Layer
 from ..gate import status_of
-from ..records import BASELINE, Samples, Speedup, Status
-from ..timing import Failure, Prepared, Timer, measure_interleaved, ratio_interval
+from ..records import BASELINE, Clocks, Samples, Speedup, Status
+from ..timing import (
+    ClockLog,
+    ClockWatch,
+    Failure,
+    Prepared,
+    Timer,
+    counted_pairs,
+    measure_interleaved,
+    ratio_interval,
+)
 from .jobs import TimingLimits
+from .phases import END_TO_END, ROUTE, Front, in_order
 
 if TYPE_CHECKING:
     import torch
 
     from ...dispatch import DispatchPlan
 
-# The phases of one implementation together may take this share of the time its case has.
+# Of the time its case has, the phases of all implementations together may take this share, and so may the router and
+# the calls end to end.
 PHASES_SHARE = 0.25
+END_TO_END_SHARE = 0.25
+Mark = Callable[[str | None], Callable[[Callable[[], Any]], Callable[[], Any]]]
 
 
 @dataclass
 class Times:
-    """What timing gave for one implementation; `failure` is set when it raised, and then nothing else counts."""
+    """What timing gave for one implementation; `failure` is set when it raised, and then nothing else counts.
+
+    clocks: what the device's clocks did while all of it was taken; None where nobody watched
+    """
 
     hot: Samples | None = None
     cold: Samples | None = None
     phases: dict[str, Samples] = field(default_factory=dict)
     failure: tuple[Status, str] | None = None
+    clocks: Clocks | None = None
+
+    def suspects(self) -> int:
+        """How many samples are suspect, over all times."""
+        return sum(len(samples.suspects) for samples in (self.hot, self.cold, *self.phases.values()) if samples)
 
 
 @dataclass(frozen=True)
@@ -72,12 +94,18 @@ def time_layers(
     plan: DispatchPlan,
     timer: Timer,
     limits: TimingLimits,
-    mark: Callable[[str], Callable[[Callable[[], Any]], Callable[[], Any]]],
+    mark: Mark,
     alive: Callable[[], None],
+    *,
+    front: Front | None = None,
+    watch: ClockWatch | None = None,
 ) -> dict[str, Times]:
     """Time every layer on x [T, H] and `plan`, on the device they are on.
 
-    mark(name) wraps a call so that it is known who is running; alive() is called after every round.
+    mark(name) wraps a call so that it is known who is running, mark(None) one that is nobody's; alive() is called after
+    every round. With `front` the layers are also timed from the router or the routing on (end_to_end), the router
+    itself (route; the same samples for every layer), and "plan" begins at the routing. `watch` is asked for the clocks
+    between rounds.
     """
     options: dict[str, Any] = {
         "timer": timer,
@@ -87,46 +115,93 @@ def time_layers(
         "on_progress": lambda _rounds, _seconds: alive(),
     }
     times = {name: Times() for name in layers}
+    clocks = ClockLog(watch)
     calls = {name: mark(name)(lambda layer=layer: layer(x, plan)) for name, layer in layers.items()}
     for kind in ("hot", "cold"):
         running = {name: call for name, call in calls.items() if times[name].failure is None}
         for name, result in measure_interleaved(
-            running, cold=kind == "cold", seconds=limits.seconds, warmup_seconds=limits.warmup, **options
+            running,
+            cold=kind == "cold",
+            seconds=limits.seconds,
+            warmup_seconds=limits.warmup,
+            clocks=clocks,
+            **options,
         ).items():
             _keep(times[name], kind, result)
-    for name, layer in layers.items():
+    sound = {name: layer for name, layer in layers.items() if times[name].failure is None}
+    if front is not None and sound:
+        share = limits.seconds * END_TO_END_SHARE
+        _time_end_to_end(times, sound, x, front, mark, {**options, "seconds": share, "clocks": clocks})
+    for name, layer in sound.items():
         if times[name].failure is None:
-            _time_phases(times[name], layer, x, plan, mark(name), limits.seconds * PHASES_SHARE / len(layers), options)
+            own = clocks.branch()
+            share = limits.seconds * PHASES_SHARE / len(layers)
+            parts = partial(front.parts, layer, x, plan) if front else partial(layer.phases, x, plan)
+            _time_phases(times[name], parts, mark(name), {**options, "seconds": share, "clocks": own})
+            times[name].clocks = own.summary(times[name].suspects())
     return times
 
 
 def speedup(mine: Times, baseline: Times | None) -> Speedup | None:
-    """How many times faster than the baseline, from hot samples of the same rounds; None for the baseline itself."""
+    """How many times faster than the baseline, from hot samples of the same rounds that count in both; None for the
+    baseline itself.
+    """
     if baseline is None or baseline is mine or baseline.hot is None or mine.hot is None:
         return None
-    interval = ratio_interval(baseline.hot.samples_us, mine.hot.samples_us)
+    interval = ratio_interval(*counted_pairs(baseline.hot, mine.hot))
     return Speedup(BASELINE, interval.value, interval.low, interval.high)
+
+
+def _time_end_to_end(
+    times: dict[str, Times],
+    layers: Mapping[str, Layer],
+    x: torch.Tensor,
+    front: Front,
+    mark: Mark,
+    options: dict[str, Any],
+) -> None:
+    """The router, which is nobody's, in the same rounds as every layer with all that comes before it."""
+    router = _sound_router(front, x)
+    front = replace(front, router=router)
+    calls = {name: mark(name)(front.served(layer, x)) for name, layer in layers.items()}
+    if router is not None:
+        calls[ROUTE] = mark(None)(lambda: router(x))
+    # Everything but the router has run many times.
+    results = measure_interleaved(calls, cold=False, warmup_seconds=0, **options)
+    route = results.pop(ROUTE, None)
+    for name, result in results.items():
+        _keep(times[name], END_TO_END, result)
+        if isinstance(route, Samples):
+            _keep(times[name], ROUTE, route)
+
+
+def _sound_router(front: Front, x: torch.Tensor) -> Callable[[torch.Tensor], Any] | None:
+    """The router, or None when there is none or it cannot route this: no implementation is to blame for that."""
+    try:
+        if front.router is not None:
+            front.router(x)
+    except RuntimeError:  # no memory left for its logits
+        return None
+    return front.router
 
 
 def _time_phases(
     times: Times,
-    layer: Layer,
-    x: torch.Tensor,
-    plan: DispatchPlan,
+    parts: Callable[[], Mapping[str, Callable[[], Any]]],
     marked: Callable[[Callable[[], Any]], Callable[[], Any]],
-    seconds: float,
     options: dict[str, Any],
 ) -> None:
     try:
-        parts = {part: marked(call) for part, call in layer.phases(x, plan).items()}
-        for call in parts.values():
+        calls = {part: marked(call) for part, call in marked(parts)().items()}
+        for call in calls.values():
             call()
     except Exception as error:  # whatever an implementation does becomes its record, not the end of the run
         _keep(times, "phases", Failure(*status_of(error)))
         return
     # No further warm-up: every phase has run just now, and the whole call many times.
-    for part, result in measure_interleaved(parts, cold=False, seconds=seconds, warmup_seconds=0, **options).items():
+    for part, result in measure_interleaved(calls, cold=False, warmup_seconds=0, **options).items():
         _keep(times, part, result)
+    times.phases = in_order(times.phases)
 
 
 def _keep(times: Times, kind: str, result: Samples | Failure) -> None:

@@ -20,14 +20,15 @@ from ...dispatch import make_plan, on_device
 from ...kernels import IMPLEMENTATIONS, Layer
 from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
-from ...reference import ExpertWeights, Routing, expert_flops, layer_bytes
+from ...reference import ExpertWeights, Router, Routing, expert_flops, layer_bytes
 from ..gate import GateResult, Trusted, answer, check, pose, status_of
 from ..records import BASELINE, ErrorRecord, Provenance, Record, Status
 from ..records.codec import dumps
-from ..timing import make_timer, measure_roofs
-from ..workloads import Case, parse_routing, routing_counts
+from ..timing import measure_roofs, open_timer
+from ..workloads import Case, DeviceRouter, parse_routing, routing_counts
 from .blame import Blame, Marker
 from .jobs import Job
+from .phases import Front
 from .process import die_with_parent
 from .stopwatch import GuardedTimer, Times, speedup, time_layers
 
@@ -166,14 +167,23 @@ class Worker:
 
         self._emit(event="begin", what=f"{_title(case)}: timing")
         hidden = torch.from_numpy(x).to(self._device, self._dtype)
-        plan = make_plan(on_device(routing, self._device), case.spec)
+        front = Front(case.spec, on_device(routing, self._device), self._router(case))
+        plan = make_plan(front.routing, case.spec)
         layers = {name: self._layers[name] for name in names}
         alive = partial(self._emit, event="alive")
-        timer = GuardedTimer(make_timer(self._job.device), self._leave_if_context_is_lost)
+        limits = self._job.limits
         try:
-            return time_layers(layers, hidden, plan, timer, self._job.limits, self._blame.wrapping, alive)
+            with open_timer(self._job.device, limits.timer) as device_timer:
+                timer = GuardedTimer(device_timer, self._leave_if_context_is_lost)
+                return time_layers(layers, hidden, plan, timer, limits, self._blame.wrapping, alive, front=front)
         finally:
             self._blame.nobody()
+
+    def _router(self, case: Case) -> DeviceRouter | None:
+        """The router the case's routing is from, on the device; None where it is from a distribution or a trace."""
+        if case.workload.kind != "router":
+            return None
+        return DeviceRouter.on(Router.random(case.spec, case.seed), case.spec, self._device)
 
     def _record(
         self,
@@ -206,6 +216,7 @@ class Worker:
                 "phases": mine.phases,
                 "tflops": flops / mine.hot.median_us * 1e-6,
                 "speedup": speedup(mine, times.get(BASELINE)),
+                "clocks": mine.clocks,
             }
         return Record(**record)
 

@@ -1,22 +1,34 @@
-"""Timing: device and CPU timers behind one interface, interleaved measurement, intervals, and the machine's roofs."""
+"""Timing: timers of four ways behind one interface, interleaved measurement, clocks beside it, intervals, and roofs."""
 
 from ..records import Samples
+from .clocks import THROTTLE_REASONS, ClockLog, ClockReading, ClockWatch
 from .interleave import Failure, measure_interleaved
 from .intervals import Interval, median_interval, ratio_interval
-from .roofs import make_timer, measure_roofs
+from .roofs import measure_roofs
+from .suspects import counted_pairs, counting
 from .timer import CpuTimer, Prepared, Timer, flush_bytes
+from .ways import WAYS, check_way, make_timer, open_timer
 
 __all__ = [
+    "THROTTLE_REASONS",
+    "WAYS",
+    "ClockLog",
+    "ClockReading",
+    "ClockWatch",
     "CpuTimer",
     "Failure",
     "Interval",
     "Prepared",
     "Samples",
     "Timer",
+    "check_way",
+    "counted_pairs",
+    "counting",
     "flush_bytes",
     "make_timer",
     "measure_interleaved",
     "measure_roofs",
     "median_interval",
+    "open_timer",
     "ratio_interval",
 ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..gate import status_of
 from ..records import Samples, Status
+from .clocks import ClockLog
 from .intervals import Interval, median_interval
+from .suspects import counting, left_out_text
 from .timer import Call, Prepared, Timer
 
 # Below this many rounds an interval means nothing: they are taken even when the time is up.
@@ -33,8 +35,8 @@ class _Candidate:
     samples: list[float] = field(default_factory=list)
     interval: Interval | None = None
 
-    def look(self) -> Interval:
-        self.interval = median_interval(self.samples)
+    def look(self, places: list[int]) -> Interval:
+        self.interval = median_interval([self.samples[place] for place in places])
         return self.interval
 
 
@@ -50,41 +52,58 @@ def measure_interleaved(
     warmup_seconds: float = 0.2,
     seed: int = 0,
     on_progress: Callable[[int, float], None] | None = None,
+    clocks: ClockLog | None = None,
 ) -> dict[str, Samples | Failure]:
     """Times of all `candidates`, in their order, each with the reason why sampling stopped.
 
     Every round takes one sample of each candidate in an order shuffled by `seed`, so that a drift of the clock hits all
     alike and sample i of one pairs with sample i of another. After a warm-up of `warmup_seconds` for each, rounds go on
-    until the 95 % interval of every median is within `target` (relative; after `min_samples` rounds at the earliest),
-    or `max_samples` rounds are done, or `seconds` have passed for all together; three rounds are always made. A
-    candidate that raises becomes a `Failure` and drops out; KeyboardInterrupt and the like pass through. After every
-    round `on_progress` is called with the rounds done and the seconds passed. Raises ValueError for impossible limits.
+    until the 95 % interval of every median is within `target` (relative; with `min_samples` that count at the
+    earliest), or `max_samples` rounds are done, or `seconds` have passed for all together; three rounds are always
+    made. `clocks` is read between rounds; a round it makes suspect is suspect for every candidate, stays among the
+    samples and is left out of medians and intervals while enough others remain. A candidate that raises becomes a
+    `Failure` and drops out; KeyboardInterrupt and the like pass through. After every round `on_progress` is called with
+    the rounds done and the seconds passed. Raises ValueError for impossible limits.
     """
     _check_limits(seconds, min_samples, max_samples, target)
     results: dict[str, Samples | Failure] = {}
     live = _warmed_up(candidates, timer, warmup_seconds, cold, results)
     generator = np.random.default_rng(seed)
     begin, rounds, next_look, stop = timer.seconds(), 0, max(min_samples, _FEWEST_ROUNDS), ""
+    watched = (clocks or ClockLog()).around(timer.seconds)
+    watched.between(0)
     while live and not stop:
-        for index in generator.permutation(len(live)):
-            candidate = live[index]
-            try:
-                candidate.samples.append(timer.sample(candidate.prepared, cold=cold))
-            except Exception as error:
-                results[candidate.name] = Failure(*status_of(error))
-        live = [candidate for candidate in live if candidate.name not in results]
+        live = _round(live, generator.permutation(len(live)), timer, cold, results)
         rounds += 1
         elapsed = timer.seconds() - begin
+        watched.between(rounds)
         if on_progress is not None:
             on_progress(rounds, elapsed)
         narrow = False
         if rounds >= next_look:
-            narrow = all(candidate.look().half_width <= target for candidate in live)
+            places = counting(rounds, watched.suspects(rounds))
+            narrow = len(places) >= min_samples and all(one.look(places).half_width <= target for one in live)
             next_look = max(rounds + 1, int(rounds * _NEXT_LOOK))
         stop = f"interval within {target * 100:g} %" if narrow else _limit(rounds, elapsed, seconds, max_samples)
+    watched.between(rounds, always=True)
+    suspects = watched.suspects(rounds)
     for candidate in live:
-        results[candidate.name] = _samples(candidate, timer.method(candidate.prepared, cold=cold), stop)
+        method = timer.method(candidate.prepared, cold=cold)
+        results[candidate.name] = _samples(candidate, method, stop + left_out_text(rounds, suspects), suspects)
     return {name: results[name] for name in candidates}
+
+
+def _round(
+    live: list[_Candidate], order: Iterable[int], timer: Timer, cold: bool, results: dict[str, Samples | Failure]
+) -> list[_Candidate]:
+    """One sample of each in this order; those that raise go to `results`, the others are given back."""
+    for index in order:
+        candidate = live[index]
+        try:
+            candidate.samples.append(timer.sample(candidate.prepared, cold=cold))
+        except Exception as error:
+            results[candidate.name] = Failure(*status_of(error))
+    return [candidate for candidate in live if candidate.name not in results]
 
 
 def _check_limits(seconds: float, min_samples: int, max_samples: int, target: float) -> None:
@@ -131,8 +150,10 @@ def _limit(rounds: int, elapsed: float, seconds: float, max_samples: int) -> str
     return ""
 
 
-def _samples(candidate: _Candidate, method: str, stop: str) -> Samples:
-    interval = candidate.look()
+def _samples(candidate: _Candidate, method: str, stop: str, suspects: list[int]) -> Samples:
+    taken = len(candidate.samples)
+    interval = candidate.look(counting(taken, suspects))
+    busy = candidate.prepared.busy[-taken:]
     return Samples(
         samples_us=list(candidate.samples),
         median_us=interval.value,
@@ -140,4 +161,7 @@ def _samples(candidate: _Candidate, method: str, stop: str) -> Samples:
         high_us=interval.high,
         method=method,
         stop=stop,
+        timer=candidate.prepared.way,
+        suspects=suspects,
+        busy_share=float(np.median(busy)) if busy else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..records.environment import last_level_cache_bytes
@@ -22,11 +22,17 @@ class Prepared:
 
     how:      what is really timed, for the record's method
     queue_us: host time to queue it, where the device runs behind the host; 0 where it cannot be hidden
+    way:      how it is really timed, in a word: cpu, events, graph or cupti
+    launches: what it gives the device to do each time, where the timer sees that
+    busy:     share of each sample so far in which the device was busy, where the timer sees that
     """
 
     call: Call
     how: str = ""
     queue_us: float = 0.0
+    way: str = ""
+    launches: int = 0
+    busy: list[float] = field(default_factory=list, compare=False)
 
 
 class Timer(Protocol):
@@ -69,7 +75,7 @@ class CpuTimer:
 
     def prepare(self, call: Call) -> Prepared:
         """A CPU call is timed as it is."""
-        return Prepared(call)
+        return Prepared(call, way="cpu")
 
     def sample(self, prepared: Prepared, *, cold: bool) -> float:
         """Microseconds of one call."""

@@ -2,6 +2,7 @@
 
 from .case import DEVICES, DTYPES, Case
 from .deal import routing_counts
+from .device_router import DeviceRouter
 from .distributions import DISTRIBUTIONS
 from .traces import Trace, open_trace, trace_domains, trace_fits, trace_layers
 from .workload import KINDS, Inputs, Workload, hidden_states, parse_routing
@@ -12,6 +13,7 @@ __all__ = [
     "DTYPES",
     "KINDS",
     "Case",
+    "DeviceRouter",
     "Inputs",
     "Trace",
     "Workload",

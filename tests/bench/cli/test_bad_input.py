@@ -59,6 +59,8 @@ CASES = {
     "device not there": (["run", "--device", "cuda:64"], "got 'cuda:64'"),
     "unknown device": (["bench", "--device", "tpu"], "expected auto, cpu, cuda or cuda:N"),
     "folder cannot be written": (["bench", "--spec", "good.toml", "--out", "a-file/runs"], "cannot be written"),
+    "unknown timer": (["bench", "--timer", "stopwatch"], "timer: expected one of auto, cpu, events, graph, cupti"),
+    "timer of a GPU": (["run", "--device", "cpu", "--timer", "graph"], "timer graph: expected a GPU"),
     "unknown routing": (["bench", "--spec", "good.toml", "--routing", "zip:1"], "did you mean 'zipf'"),
     "impossible routing": (["bench", "--spec", "good.toml", "--routing", "empty_experts:7"], "at most 6"),
     "unknown implementation": (["bench", "--implementations", "tritn"], "did you mean 'triton'"),

@@ -62,6 +62,9 @@ def test_bench_measures_every_case_and_writes_the_report(bench_run: tuple[Path, 
             assert record.hot is not None
             assert record.cold is not None
             assert record.hot.low_us <= record.hot.median_us <= record.hot.high_us
+            assert record.hot.timer == record.cold.timer == "cpu"
+            assert ("route" in record.phases) == (record.case.routing == "router")
+            assert list(record.phases)[-1] == "end_to_end"
             assert record.useful_flops is not None
             assert record.executed_flops is not None
             assert record.tflops == pytest.approx(record.useful_flops / record.hot.median_us * 1e-6)

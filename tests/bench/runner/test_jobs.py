@@ -31,8 +31,15 @@ def counts_csv(path: Path, experts: int) -> Path:
 def test_job_survives_json() -> None:
     spec = LayerSpec.preset("mohge-3b")
     cases = ((5, Source("zipf:1.5")), (0, Source("trace", "t.csv", "text", 3)))
-    job = Job(spec, "cpu", "float16", "interpreted", cases, ("triton",), TimingLimits(1.0, 2, 3, 0.5), seed=7)
+    job = Job(
+        spec, "cpu", "float16", "interpreted", cases, ("triton",), TimingLimits(1.0, 2, 3, 0.5, timer="graph"), seed=7
+    )
     assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+
+
+def test_the_timer_reaches_every_job_of_a_run() -> None:
+    jobs = default_jobs("cuda", TraceChoice(()), minutes=1.0, timer="cupti")
+    assert {job.limits.timer for job in jobs} == {"cupti"}
 
 
 def test_without_leaves_the_rest() -> None:

@@ -1,4 +1,6 @@
-"""Timing a case: every layer hot, cold and by phase; what raises becomes a failure, and the guard hears of it."""
+"""Timing a case: every layer hot, cold, end to end and by phase; what raises becomes a failure, and the guard hears of
+it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,15 @@ import pytest
 import torch
 
 from mohge.bench.records import Samples, Status
+from mohge.bench.runner import phases
 from mohge.bench.runner.jobs import TimingLimits
+from mohge.bench.runner.phases import ORDER, Front, in_order
 from mohge.bench.runner.stopwatch import GuardedTimer, Times, speedup, time_layers
-from mohge.bench.timing import CpuTimer
+from mohge.bench.timing import ClockReading, CpuTimer, Timer
+from mohge.bench.workloads import DeviceRouter
+from mohge.dispatch import make_plan, on_device
+from mohge.kernels import IMPLEMENTATIONS, PHASES
+from mohge.reference import ExpertWeights, LayerSpec, Router, Routing, route
 
 LIMITS = TimingLimits(seconds=0.01, min_samples=3, max_samples=5, warmup=0.0)
 X = torch.ones(2, 4)
@@ -42,27 +50,32 @@ class FakeLayer:
         return 0
 
 
-def measure(**layers: FakeLayer) -> tuple[dict[str, Times], list[str], list[str]]:
-    running: list[str] = []
-    blamed: list[str] = []
+class Marker:
+    """Who runs, call by call; None where it is nobody's."""
 
-    def mark(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+    def __init__(self) -> None:
+        self.running = list[str | None]()
+
+    def __call__(self, name: str | None) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
         def wrap(call: Callable[[], Any]) -> Callable[[], Any]:
             def run() -> Any:
-                running.append(name)
+                self.running.append(name)
                 return call()
 
             return run
 
         return wrap
 
-    timer = GuardedTimer(CpuTimer(flush=lambda: None), lambda: blamed.append(running[-1]))
+
+def measure(**layers: FakeLayer) -> tuple[dict[str, Times], list[str | None]]:
+    mark, blamed = Marker(), list[str | None]()
+    timer = GuardedTimer(CpuTimer(flush=lambda: None), lambda: blamed.append(mark.running[-1]))
     plan: Any = None
-    return time_layers(layers, X, plan, timer, LIMITS, mark, lambda: None), running, blamed
+    return time_layers(layers, X, plan, timer, LIMITS, mark, lambda: None), blamed
 
 
 def test_every_layer_is_timed_hot_cold_and_by_phase() -> None:
-    times, _, blamed = measure(one=FakeLayer(), two=FakeLayer())
+    times, blamed = measure(one=FakeLayer(), two=FakeLayer())
     for result in times.values():
         assert result.failure is None
         assert isinstance(result.hot, Samples)
@@ -73,7 +86,7 @@ def test_every_layer_is_timed_hot_cold_and_by_phase() -> None:
 
 @pytest.mark.parametrize("fails", ["call", "phases", "gemm2"])
 def test_what_raises_fails_alone(fails: str) -> None:
-    times, _, blamed = measure(good=FakeLayer(), bad=FakeLayer(fails))
+    times, blamed = measure(good=FakeLayer(), bad=FakeLayer(fails))
     assert times["good"].failure is None
     assert times["good"].hot is not None
     failure = times["bad"].failure
@@ -84,7 +97,7 @@ def test_what_raises_fails_alone(fails: str) -> None:
 
 
 def test_guard_hears_of_an_error_while_the_culprit_is_known() -> None:
-    _, _, blamed = measure(good=FakeLayer(), bad=FakeLayer("call"), other=FakeLayer())
+    _, blamed = measure(good=FakeLayer(), bad=FakeLayer("call"), other=FakeLayer())
     assert blamed == ["bad"]
 
 
@@ -95,4 +108,171 @@ def test_speedup_pairs_the_rounds() -> None:
     assert found is not None
     assert (found.baseline, found.ratio, found.low, found.high) == ("padded_bmm", 2.0, 2.0, 2.0)
     assert speedup(slow, slow) is None
+    suspect = Times(hot=Samples([10.0, 20.0, 900.0, 40.0], 20.0, 10.0, 40.0, "test", "test", suspects=[2]))
+    other = Times(hot=Samples([20.0, 40.0, 60.0, 80.0], 40.0, 20.0, 80.0, "test", "test"))
+    found = speedup(suspect, other)
+    assert found is not None
+    assert (found.ratio, found.low, found.high) == (2.0, 2.0, 2.0)
     assert speedup(fast, None) is None
+
+
+SPEC = LayerSpec("tiny", hidden=16, widths=(8, 12), experts_per_group=4, top_k=2, top_groups=2)
+
+
+class Log:
+    """A layer on another that notes what it is given."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.plans = inner, list[Any]()
+
+    def __call__(self, x: torch.Tensor, plan: Any) -> torch.Tensor:
+        self.plans.append(plan)
+        return self.inner(x, plan)
+
+    def phases(self, x: torch.Tensor, plan: Any) -> Any:
+        return self.inner.phases(x, plan)
+
+    def executed_flops(self, counts: Any) -> int:
+        return self.inner.executed_flops(counts)
+
+
+def served(
+    router: Callable[[torch.Tensor], Routing] | None, timer: Timer | None = None, **more: Any
+) -> tuple[dict[str, Times], dict[str, Log], Marker]:
+    """Two real implementations with what comes before them, on 9 tokens."""
+    x = torch.randn(9, SPEC.hidden)
+    routing = on_device(route(x, Router.random(SPEC, 2), SPEC), "cpu")
+    weights = ExpertWeights.random(SPEC, 1)
+    layers = {
+        name: Log(IMPLEMENTATIONS[name].prepare(SPEC, weights, "cpu", torch.float32))
+        for name in ("padded_bmm", "torch_loop")
+    }
+    mark = Marker()
+    times = time_layers(
+        layers,
+        x,
+        make_plan(routing, SPEC),
+        timer or CpuTimer(flush=lambda: None),
+        LIMITS,
+        mark,
+        lambda: None,
+        front=Front(SPEC, routing, router),
+        **more,
+    )
+    return times, layers, mark
+
+
+ROUTER = DeviceRouter.on(Router.random(SPEC, 2), SPEC, "cpu")
+
+
+def test_a_routed_case_has_every_phase_in_order() -> None:
+    times, layers, mark = served(ROUTER)
+    for name, result in times.items():
+        assert list(result.phases) == ["route", "plan", "permute", "gemm1", "gemm2", "combine", "end_to_end"], name
+        assert all(part.timer == "cpu" for part in result.phases.values())
+        assert len({id(plan) for plan in layers[name].plans}) > LIMITS.min_samples  # a plan of its own each time
+    assert times["padded_bmm"].phases["route"] is times["torch_loop"].phases["route"]
+    assert None in mark.running  # the router is nobody's
+
+
+def test_without_a_router_there_is_no_route_and_the_plan_is_the_routing_given() -> None:
+    times, layers, mark = served(None)
+    for name, result in times.items():
+        assert list(result.phases) == ["plan", "permute", "gemm1", "gemm2", "combine", "end_to_end"], name
+        first = layers[name].plans[0]
+        assert all(torch.equal(plan.row_token, first.row_token) for plan in layers[name].plans)
+    assert None not in mark.running
+
+
+def test_a_router_that_fails_takes_nobody_with_it() -> None:
+    def broken(x: torch.Tensor) -> Routing:
+        raise RuntimeError("no memory left")
+
+    times, _, _ = served(broken)
+    for result in times.values():
+        assert result.failure is None
+        assert "route" not in result.phases
+        assert "end_to_end" in result.phases
+
+
+def test_end_to_end_computes_what_the_router_says_and_plans_it_anew() -> None:
+    other = DeviceRouter.on(Router.random(SPEC, 9), SPEC, "cpu")
+    times, layers, _ = served(other)
+    for name, layer in layers.items():
+        taken = len(times[name].phases["end_to_end"].samples_us)
+        given = layer.plans[0]
+        anew = [plan for plan in layer.plans if plan is not given]
+        assert len(anew) >= 2 * taken  # each hot sample has an untimed call before it
+        assert not any(torch.equal(plan.row_token, given.row_token) for plan in anew)
+
+
+def test_the_phase_plan_begins_at_the_routing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[Routing]()
+
+    def counted(routing: Routing, spec: LayerSpec, **options: Any) -> Any:
+        made.append(routing)
+        return make_plan(routing, spec, **options)
+
+    monkeypatch.setattr(phases, "make_plan", counted)
+    x = torch.randn(9, SPEC.hidden)
+    routing = on_device(route(x, Router.random(SPEC, 2), SPEC), "cpu")
+    layer = IMPLEMENTATIONS["torch_loop"].prepare(SPEC, ExpertWeights.random(SPEC, 1), "cpu", torch.float32)
+    parts = Front(SPEC, routing).parts(layer, x, make_plan(routing, SPEC))
+    assert not made
+    for call in parts.values():
+        call()
+    assert made == [routing]
+
+
+class Ticking:
+    """A clock on which every call takes 20 ms, so that the watch is asked after every round."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        self.now += 10_000_000
+        return self.now
+
+
+class Watch:
+    """Too hot all the time from the third reading to the fourth, else fine."""
+
+    source = "scripted"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def read(self) -> ClockReading:
+        self.asked += 1
+        return ClockReading(1800.0, 2600.0, ("sw_thermal_slowdown",) if self.asked in (3, 4) else ())
+
+
+def test_clocks_are_read_around_everything_and_suspects_counted_by_record() -> None:
+    watch = Watch()
+    times, _, _ = served(ROUTER, CpuTimer(clock_ns=Ticking(), flush=lambda: None), watch=watch)
+    for result in times.values():
+        clocks = result.clocks
+        assert clocks is not None
+        assert clocks.source == "scripted"
+        assert clocks.suspects == result.suspects() > 0
+        assert clocks.throttle == {"sw_thermal_slowdown": 2}
+        assert result.hot is not None
+        assert len(result.hot.suspects) == clocks.suspects
+    counts = [result.clocks.samples for result in times.values() if result.clocks]
+    assert all(count < watch.asked for count in counts)  # each has the shared readings and those of its own phases
+
+
+def test_nobody_watching_leaves_no_clocks() -> None:
+    times, _, _ = served(ROUTER)
+    assert all(result.clocks is None for result in times.values())
+
+
+def test_the_order_of_phases_has_all_that_implementations_give() -> None:
+    assert [name for name in ORDER if name in PHASES] == list(PHASES)
+    assert list(in_order({"mine": 1, "end_to_end": 2, "gemm1": 3, "route": 4})) == [
+        "route",
+        "gemm1",
+        "end_to_end",
+        "mine",
+    ]

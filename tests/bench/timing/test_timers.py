@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,17 @@ import pytest
 import torch
 
 from mohge.bench.records import Samples
-from mohge.bench.timing import CpuTimer, Prepared, flush_bytes, make_timer, measure_interleaved, measure_roofs
+from mohge.bench.timing import (
+    ClockReading,
+    CpuTimer,
+    Prepared,
+    check_way,
+    flush_bytes,
+    make_timer,
+    measure_interleaved,
+    measure_roofs,
+    open_timer,
+)
 
 
 class Clock:
@@ -96,7 +107,27 @@ def test_roofs_count_flops_and_bytes_on_random_data() -> None:
     assert roof.copy_tbps == pytest.approx(2 * 128 * 2**20 * 1e-12)
     for product in timer.results:
         assert product.float().std() > 0.5
-    assert roof.method == "square matmuls (float32 256, bfloat16 256) and a copy of 128 MiB, random data"
+    assert roof.method == (
+        "the fastest sample of square matmuls (float32 256, bfloat16 256) and of a copy of 128 MiB, random data; fixed"
+    )
+
+
+class Watch:
+    """Gives these readings, one after the other."""
+
+    source = "scripted"
+
+    def __init__(self, *readings: ClockReading) -> None:
+        self.readings = iter(readings)
+
+    def read(self) -> ClockReading | None:
+        return next(self.readings, None)
+
+
+def test_roofs_say_what_the_clocks_did() -> None:
+    watch = Watch(ClockReading(1500.0, 2600.0, ("sw_power_cap",)), ClockReading(1700.0, 2600.0))
+    roof = measure_roofs("cpu", ["float32", "bfloat16"], timer=FixedTimer(1e6), seconds=1.0, watch=watch)
+    assert roof.method.endswith("; fixed; SM clock 1600 MHz (1500 to 1700), throttled by sw_power_cap")
 
 
 def test_roofs_grow_while_there_is_time() -> None:
@@ -116,6 +147,47 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
         pytest.skip("there is one")
     with pytest.raises(ValueError, match="device: expected a GPU that torch can use for cuda, found none"):
         make_timer("cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "way", "expected"),
+    [
+        ("cpu", "auto", "cpu"),
+        ("cpu", "cpu", "cpu"),
+        ("cuda", "auto", "events"),
+        ("cuda:1", "events", "events"),
+        ("cuda", "graph", "graph"),
+    ],
+)
+def test_a_way_is_chosen_by_the_device(device: str, way: str, expected: str) -> None:
+    assert check_way(device, way) == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "way", "message"),
+    [
+        ("cpu", "stopwatch", "timer: expected one of auto, cpu, events, graph, cupti, got 'stopwatch'"),
+        ("cpu", "graph", "timer graph: expected a GPU, got the device cpu"),
+        ("cpu", "cupti", "timer cupti: expected a GPU, got the device cpu"),
+        ("cuda", "cpu", "the host returns before the GPU is done"),
+    ],
+)
+def test_an_impossible_way_says_why(device: str, way: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_timer(device, way)
+
+
+def test_cupti_without_its_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupti", None)
+    with pytest.raises(ValueError, match="timer cupti: expected the package cupti-python, and cannot import it"):
+        check_way("cuda", "cupti")
+
+
+def test_the_record_names_the_way() -> None:
+    with open_timer("cpu") as timer:
+        (result,) = measure_interleaved({"a": lambda: None}, timer=timer, cold=False, seconds=0.01).values()
+    assert isinstance(result, Samples)
+    assert result.timer == "cpu"
 
 
 @pytest.mark.gpu
@@ -140,11 +212,48 @@ def test_the_device_timer_sees_work_and_hides_launches(graphs: bool) -> None:
         medians[name] = result.median_us
         assert ("launches included" in result.method) == (name == "waits")
         assert ("graph replay" in result.method) == (graphs and name != "waits")
+        assert result.timer == ("graph" if graphs and name != "waits" else "events")
     assert 1.7 < medians["twice"] / medians["once"] < 2.3
     assert medians["tiny"] < 10
     cold = measure_interleaved({"once": calls["once"]}, timer=timer, cold=True, seconds=1.0)["once"]
     assert isinstance(cold, Samples)
     assert "L2 flushed" in cold.method
+
+
+@pytest.mark.gpu
+def test_a_call_that_cannot_be_captured_leaves_the_process_sound() -> None:
+    a = torch.randn(1024, device="cuda")
+
+    def refuses() -> None:
+        if torch.cuda.is_current_stream_capturing():
+            torch.cuda.synchronize()  # not allowed while a stream is captured
+        a.add_(1)
+
+    with open_timer("cuda", "graph") as timer:
+        results = measure_interleaved(
+            {"refuses": refuses, "sound": lambda: a.mul(2)}, timer=timer, cold=False, seconds=1.0
+        )
+    ways = {name: result.timer for name, result in results.items() if isinstance(result, Samples)}
+    assert ways == {"refuses": "events", "sound": "graph"}
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    torch.cuda.empty_cache()
+
+
+@pytest.mark.gpu
+def test_cupti_agrees_with_events() -> None:
+    pytest.importorskip("cupti")
+    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    out = torch.empty_like(a)
+    medians = {}
+    for way in ("events", "cupti"):
+        with open_timer("cuda", way) as timer:
+            calls = {"twice": lambda: (torch.mm(a, a, out=out), torch.mm(a, a, out=out)), "nothing": lambda: None}
+            results = measure_interleaved(calls, timer=timer, cold=False, seconds=2.0)
+        result = results["twice"]
+        assert isinstance(result, Samples)
+        assert result.timer == way
+        medians[way] = result.median_us
+    assert 0.9 < medians["cupti"] / medians["events"] < 1.1
 
 
 @pytest.mark.gpu
