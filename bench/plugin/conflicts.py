@@ -58,4 +58,5 @@ def asked_for(config: pytest.Config) -> bool:
 def asked_for_ours(config: pytest.Config) -> bool:
     """Whether the command line has one of this plugin's options."""
     options = vars(config.option)
-    return any(value not in (None, False) for name, value in options.items() if name.startswith("gpu_benchmark_"))
+    ours = [value for name, value in options.items() if name.startswith("gpu_benchmark_")]
+    return any(value is not None and value is not False for value in ours)

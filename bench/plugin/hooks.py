@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -57,37 +59,20 @@ _CLOCK = pytest.StashKey[ReplayClock]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The defaults of `Settings`."""
-    group = parser.getgroup("gpu_benchmark", "device times (mohge)")
-    default = Settings()
-    group.addoption(
-        "--gpu-benchmark-device", metavar="DEVICE", help=f"auto, cpu, cuda or cuda:N. Default: {default.device}."
-    )
-    group.addoption(
-        "--gpu-benchmark-seconds",
-        metavar="S",
-        type=float,
-        help=f"Longest time per measurement, for all interleaved calls together. Default: {default.seconds:g}.",
-    )
+    group, default = parser.getgroup("gpu_benchmark", "device times (mohge)"), Settings()
+
+    def add(name: str, metavar: str, kind: Callable[[str], Any], text: str) -> None:
+        shown = f"{text} Default: {getattr(default, name.replace('-', '_'))}."
+        group.addoption(f"--gpu-benchmark-{name}", metavar=metavar, type=kind, help=shown)
+
+    add("device", "DEVICE", str, "auto, cpu, cuda or cuda:N.")
+    add("seconds", "S", _above_zero, "Longest time per measurement, for all interleaved calls together.")
+    add("min-samples", "N", _count, "Samples per call, at least.")
+    add("max-samples", "N", _count, "Samples per call, at most.")
+    add("target", "SHARE", _above_zero, "Stop when the interval of every median is within this share of it.")
+    add("warmup", "S", float, "Seconds each call runs untimed before.")
     group.addoption(
         "--gpu-benchmark-cold", action="store_true", default=None, help="Flush the caches before every sample."
-    )
-    group.addoption(
-        "--gpu-benchmark-min-samples", metavar="N", type=int, help=f"Per call. Default: {default.min_samples}."
-    )
-    group.addoption(
-        "--gpu-benchmark-max-samples", metavar="N", type=int, help=f"Per call. Default: {default.max_samples}."
-    )
-    group.addoption(
-        "--gpu-benchmark-target",
-        metavar="SHARE",
-        type=float,
-        help=f"Stop when the 95%% interval of every median is within this share of it. Default: {default.target:g}.",
-    )
-    group.addoption(
-        "--gpu-benchmark-warmup",
-        metavar="S",
-        type=float,
-        help=f"Seconds each call runs untimed before. Default: {default.warmup:g}.",
     )
     group.addoption(
         "--gpu-benchmark-compare-anyway",
@@ -95,6 +80,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=False,
         help="Compare with times saved on another GPU (without GPUs: another CPU) instead of refusing to.",
     )
+
+
+def _above_zero(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text}")
+    return int(text)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -137,7 +135,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in ours:
         settings(item)
         item.stash[_CLOCK] = clock = ReplayClock()
-        item.add_marker(pytest.mark.benchmark(**_benchmark_options(item, clock)), append=False)
+        options = _benchmark_options(item, clock)
+        if not conflicts.codspeed_enabled(config):  # which reads the same marker, and knows no timer
+            item.add_marker(pytest.mark.benchmark(**options), append=False)
     if mine.off:
         return
     worker = conflicts.xdist_worker(config)
@@ -227,11 +227,13 @@ def gpu_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> GpuBenchmar
     from .fixture import GpuBenchmark, Measurements
 
     item, mine = request.node, state(request.config)
-    if _CLOCK not in item.stash:
-        pytest.fail("gpu_benchmark: expected to be an argument of the test or of a fixture it names", pytrace=False)
-    if conflicts.xdist_worker(request.config) and not mine.off and conflicts.asked_for(request.config):
-        # A usage error inside a worker would look like a crash of pytest itself.
-        pytest.fail(str(conflicts.conflict(request.config)), pytrace=False)
     if mine.measurements is None:
         mine.measurements = Measurements()
-    return GpuBenchmark(benchmark, item.stash[_CLOCK], settings(item), mine.measurements, mine.facts)
+    clock = item.stash.get(_CLOCK, None)
+    made = GpuBenchmark(benchmark, clock or ReplayClock(), settings(item), mine.measurements, mine.facts)
+    if clock is None:
+        made.fail("gpu_benchmark: expected to be an argument of the test, or of a fixture that is one")
+    if conflicts.xdist_worker(request.config) and not mine.off and conflicts.asked_for(request.config):
+        # A usage error inside a worker would look like a crash of pytest itself.
+        made.fail(str(conflicts.conflict(request.config)))
+    return made
