@@ -169,7 +169,7 @@ class GpuBenchmark:
             self.fail(f"{samples.status} while it was timed: {samples.reason}")
         self.samples = samples
         self.extra_info.update(_description(samples, settings, device))
-        self.extra_info.update(essentials(self._machine()))
+        self.extra_info.update(essentials(self._machine(), device))
         if work is not None:
             self.extra_info.update(work.rates(samples.median_us))
             self.extra_info.update(work.info)

@@ -1,4 +1,7 @@
-"""What pytest calls: options, markers, the fixture, and the hooks of pytest-benchmark."""
+"""What pytest calls: options, markers, the fixture, and the hooks of pytest-benchmark.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,11 @@ class SessionState:
     used:    a collected test has the fixture
     saved:   machine_info of every file this session is compared with, with its date
     machine: this machine's machine_info, once it has been asked for
+    device:  what the command line says
     """
 
     off: bool = False
+    device: str = "auto"
     used: bool = False
     saved: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     machine: dict[str, Any] | None = None
@@ -48,7 +53,7 @@ class SessionState:
         """This machine's facts, looked up once. Imports torch."""
         if self.machine is None:
             facts: dict[str, Any] = {}
-            machine.complete(facts)
+            machine.complete(facts, self.device)
             self.machine = facts
         return self.machine
 
@@ -120,7 +125,7 @@ def refuse_conflicts(config: pytest.Config) -> None:
 def state(config: pytest.Config) -> SessionState:
     """What this session keeps."""
     if STATE not in config.stash:
-        config.stash[STATE] = SessionState(off=conflicts.switched_off(config))
+        config.stash[STATE] = SessionState(conflicts.switched_off(config), _from_command_line(config).device)
     return config.stash[STATE]
 
 
@@ -198,7 +203,7 @@ def _refuse_other_machines(config: pytest.Config) -> None:
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """Add the GPU and the libraries to what is saved, in sessions that have device times."""
     if state(config).used:
-        machine.complete(machine_info)
+        machine.complete(machine_info, state(config).device)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -214,7 +219,7 @@ def pytest_benchmark_compare_machine_info(
     if machine.has_ours(saved):
         state(config).saved.append((str(compared_benchmark.get("datetime", "")), saved))
         if not machine.has_ours(machine_info):
-            machine.complete(machine_info)
+            machine.complete(machine_info, state(config).device)
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ class LayerBench:
 
     def __init__(self, device: str, dtype: str, seed: int = 0) -> None:
         self._device, self._dtype, self._seed = torch.device(device), getattr(torch, dtype), seed
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)  # kernels are launched on the current one
         self._spec: LayerSpec | None = None
         self._weights: ExpertWeights | None = None
         self._layers: dict[str, Layer | GateResult] = {}

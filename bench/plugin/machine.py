@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 # What tells a file with times of ours from others.
@@ -15,15 +16,19 @@ def has_ours(machine_info: dict[str, Any]) -> bool:
     return all(name in machine_info for name in OURS)
 
 
-def complete(machine_info: dict[str, Any]) -> None:
+def complete(machine_info: dict[str, Any], device: str = "auto") -> None:
     """Add what decides a time and stays the same from run to run: GPU (None without one), CPU, library versions.
 
-    Imports torch.
+    device: which GPU where there are several, cuda:N; otherwise the current one. Imports torch.
     """
+    import torch
+
     from ... import __version__
     from ..records import collect_environment
 
-    environment = collect_environment("cuda")
+    numbered = device.startswith("cuda:") and torch.cuda.is_available()
+    with torch.cuda.device(device) if numbered else nullcontext():
+        environment = collect_environment("cuda")
     gpu = environment.gpu
     if gpu is not None:
         gpu = {name: value for name, value in gpu.items() if name != "visible"}
@@ -37,9 +42,10 @@ def complete(machine_info: dict[str, Any]) -> None:
         machine_info["cpu"] = {name: value for name, value in cpu.items() if name not in _UNSTABLE}
 
 
-def essentials(machine_info: dict[str, Any]) -> dict[str, Any]:
-    """The few facts that go with every single time."""
-    gpu, libraries = machine_info["gpu"] or {}, machine_info["libraries"]
+def essentials(machine_info: dict[str, Any], device: str) -> dict[str, Any]:
+    """The few facts that go with every single time; those of the GPU where it was timed on one."""
+    gpu = (machine_info["gpu"] or {}) if device.startswith("cuda") else {}
+    libraries = machine_info["libraries"]
     return {
         "gpu": gpu.get("name"),
         "driver": gpu.get("driver"),

@@ -50,8 +50,9 @@ NOTHING_KNOWN = Work()
 GRID = pytest.StashKey[Grid]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """The axes of the grid; --gpu-benchmark-device chooses the device."""
+    pluginmanager.import_plugin("mohge.bench.plugin")  # where mohge is importable but not installed
     group = parser.getgroup("suite", "the mohge suite")
     group.addoption("--suite-specs", metavar="A,B", help="Presets, preset/4 (its width divided by 4) or TOML files.")
     group.addoption("--suite-tokens", metavar="N,M", help="Batch sizes.")

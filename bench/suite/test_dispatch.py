@@ -68,16 +68,16 @@ class Rows:
         return None if same else "row_weight differs from the reference's"
 
     def _check_permuted(self, rows: torch.Tensor) -> str | None:
-        expected = self.x.cpu()[torch.from_numpy(self.right.row_token)]
-        return None if torch.equal(rows.cpu(), expected) else "rows differ from those of x"
+        expected = self.x[torch.from_numpy(self.right.row_token).to(self.x.device)]
+        return None if torch.equal(rows, expected) else "rows differ from those of x"
 
     def _check_combined(self, y: torch.Tensor) -> str | None:
         tolerance = tolerance_for(self.x.dtype)
         tokens = np.unique(np.linspace(0, self.case.tokens - 1, CHECKED_TOKENS).astype(np.int64))
         picked = torch.from_numpy(self.right.token_row[tokens])
         weights = torch.from_numpy(self.right.row_weight)[picked]
-        expected = (weights[..., None] * self.rows.cpu()[picked].double()).sum(dim=1)
-        found = difference(y.cpu()[torch.from_numpy(tokens)], expected)
+        expected = (weights[..., None] * self.rows[picked.to(y.device)].cpu().double()).sum(dim=1)
+        found = difference(y[torch.from_numpy(tokens).to(y.device)].cpu(), expected)
         others = difference(y, combine(self.rows, self.plan, backend="torch"))
         for what, got, allowed in (("float64", found, tolerance), ("torch", others, tolerance.doubled())):
             if not (got.relative <= allowed.relative and got.worst <= allowed.worst):

@@ -14,8 +14,6 @@ import pytest_benchmark.plugin
 from mohge.bench.plugin import fixture, hooks
 
 PRELOADED = (fixture, hooks, pytest_benchmark.plugin)
-# The plugins are loaded already, which is no news here.
-IGNORED = "ignore::pytest.PytestAssertRewriteWarning"
 CONFTEST = '''
 import pytest
 from mohge.bench.timing import Prepared
@@ -60,7 +58,7 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Calla
     def run(source: str, *options: str, script: dict[str, list[float]] | None = None) -> Any:
         pytester.makeconftest(CONFTEST.replace("SCRIPT = {}", f"SCRIPT = {script or {}!r}"))
         pytester.makepyfile(test_it=source)
-        arguments = ("-p", "benchmark", "-p", "mohge.bench.plugin", "-W", IGNORED, *options)
+        arguments = ("-p", "benchmark", "-p", "mohge.bench.plugin", *options)
         return pytester.runpytest_inprocess(*arguments)
 
     return run

@@ -22,7 +22,6 @@ pytest_plugins = ("pytester",)
 SUITE = Path(__file__).resolve().parents[3] / "bench" / "suite"
 PRELOADED = (cli, layers)
 TINY = 'name = "tiny"\nhidden = 16\nwidths = [8, 16]\nexperts_per_group = 2\ntop_k = 2\ntop_groups = 2\n'
-IGNORED = "ignore::pytest.PytestAssertRewriteWarning"  # the plugins are loaded already
 NAMES = ("torch_loop", "torch_grouped_mm", "padded_bmm")
 
 
@@ -36,7 +35,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callabl
     def run(file: str, *options: str) -> Any:
         fast = ("--suite-seconds=0.01", "--gpu-benchmark-warmup=0", "--gpu-benchmark-device=cpu")
         grid = ("--suite-specs=tiny.toml", "--suite-tokens=5", "--suite-routings=zipf:1.2")
-        plugins = ("-p", "benchmark", "-p", "no:cacheprovider", "-rs", "-W", IGNORED)
+        plugins = ("-p", "benchmark", "-p", "no:cacheprovider", "-rs")
         return pytester.runpytest_inprocess(*plugins, *fast, *grid, *options, str(SUITE / file))
 
     return run
