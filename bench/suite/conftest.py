@@ -150,7 +150,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     cases = config.stash[GRID].cases
     specs = [case.spec for case in cases.values()]
     here = Path(__file__).parent
-    mine = [item for item in items if isinstance(item, pytest.Function) and item.path.is_relative_to(here)]
+    functions = [item for item in items if isinstance(item, pytest.Function) and item.path.is_relative_to(here)]
+    mine = [item for item in functions if "case" in _parameters(item)]
     for item in mine:
         parts = [_parameters(item).get(name) for name in ("phase", "operation", "case")]
         group = " ".join(part for part in (item.originalname.removeprefix("test_"), *parts) if part)
