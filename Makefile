@@ -39,7 +39,7 @@ pictures: $(INSTALLED) ## make the README's table and picture from its committed
 	$(BIN)/python -m mohge.bench.report.readme
 
 clean: ## remove the environment and everything generated, but not runs/
-	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache bench/suite/.pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,0 +1,225 @@
+"""The object behind the fixture `gpu_benchmark`: our harness measures, pytest-benchmark does the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from math import isclose
+from statistics import median
+from typing import Any, NoReturn, cast
+
+import pytest
+
+from ..records import Samples
+from ..runner.grids import check_device
+from ..timing import Failure, Timer, make_timer, measure_interleaved
+from .clock import ReplayClock
+from .machine import essentials
+from .settings import Settings
+
+Call = Callable[[], Any]
+Calls = Mapping[str, Call] | Callable[[], Mapping[str, Call]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a call does. flops: it has to compute;  moved_bytes: it has to move;  info: what else to say of it."""
+
+    flops: int | None = None
+    moved_bytes: int | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def rates(self, median_us: float) -> dict[str, float]:
+        """Of what is known: tflops in 1e12 / s, tbps in 1e12 bytes / s."""
+        known = {"tflops": self.flops, "tbps": self.moved_bytes}
+        return {name: amount / median_us * 1e-6 for name, amount in known.items() if amount is not None}
+
+
+class Measurements:
+    """What one session has measured: timers, and the samples of calls that were measured against each other."""
+
+    def __init__(self) -> None:
+        self._timers: dict[str, Timer] = {}
+        self._shared: dict[Hashable, Mapping[str, Samples | Failure]] = {}
+
+    def take(self, calls: Mapping[str, Call], settings: Settings, device: str) -> dict[str, Samples | Failure]:
+        """Samples of all calls, interleaved. Raises ValueError for impossible settings."""
+        return measure_interleaved(
+            calls,
+            timer=self._timer(settings, device),
+            cold=settings.cold,
+            seconds=settings.seconds,
+            min_samples=settings.min_samples,
+            max_samples=settings.max_samples,
+            target=settings.target,
+            warmup_seconds=settings.warmup,
+        )
+
+    def shared(self, key: Hashable, calls: Calls, settings: Settings, device: str) -> Mapping[str, Samples | Failure]:
+        """The same, measured when `key` is first asked for; only the samples are kept, not the calls."""
+        if key not in self._shared:
+            made = calls if isinstance(calls, Mapping) else calls()
+            self._shared[key] = self.take(made, settings, device)
+        return self._shared[key]
+
+    def _timer(self, settings: Settings, device: str) -> Timer:
+        if settings.timer is not None:
+            return cast("Timer", settings.timer(device) if callable(settings.timer) else settings.timer)
+        if device not in self._timers:  # making one calibrates, and allocates what it flushes caches with
+            self._timers[device] = make_timer(device)
+        return self._timers[device]
+
+
+class GpuBenchmark:
+    """Device times of one test.
+
+    samples: what was measured, in microseconds with median, interval, method and reason to stop; None before, and
+    where benchmarks are disabled (--benchmark-disable), where every call just runs once
+    """
+
+    def __init__(
+        self,
+        benchmark: Any,
+        clock: ReplayClock,
+        settings: Settings,
+        measurements: Measurements,
+        machine: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._benchmark, self._clock, self._settings = benchmark, clock, settings
+        self._measurements, self._machine = measurements, machine
+        self.samples: Samples | None = None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether times are taken in this session."""
+        return bool(getattr(self._benchmark, "enabled", False))
+
+    @property
+    def device(self) -> str:
+        """Where calls are timed unless they say otherwise: cpu, cuda or cuda:N. Raises ValueError for another word."""
+        return check_device(self._settings.device)
+
+    @property
+    def extra_info(self) -> dict[str, Any]:
+        """What the JSON says of this test beside its statistics; add to it freely."""
+        return self._benchmark.extra_info
+
+    def __call__(self, call: Callable[..., Any], *arguments: Any, work: Work | None = None, **settings: Any) -> Any:
+        """Time call(*arguments) and return its result.
+
+        work:     what the call does, for extra_info
+        settings: those of `Settings`, for this call alone
+
+        The call runs once before it is timed, so that what it raises is raised here. Raises ValueError for a setting
+        that is none.
+        """
+        chosen = self._settings.updated(settings, "gpu_benchmark")
+
+        def run() -> Any:
+            return call(*arguments)
+
+        if not self.enabled:
+            return self._once(run)
+        try:
+            device = check_device(chosen.device)
+            result = run()
+            samples = self._measurements.take({"call": run}, chosen, device)["call"]
+        except Exception as error:
+            self._end(error)
+        self._replay(samples, chosen, device, work, run)
+        return result
+
+    def interleaved(
+        self, calls: Calls, name: str, *, case: Hashable, work: Work | None = None, **settings: Any
+    ) -> None:
+        """Give this test the times of calls[name], measured round-robin with all the other calls.
+
+        calls: by name, or a function that makes them when they are needed
+        case:  what the calls have in common: the first test that names a case measures all of them, and a later one
+               with the same case and settings gets the samples of its own. Sample i of one pairs with sample i of
+               another.
+
+        The rest is as for a single call. Raises ValueError for a name that is not among the calls.
+        """
+        chosen = self._settings.updated(settings, "gpu_benchmark.interleaved")
+        if not self.enabled:
+            self._once(lambda: _named(calls if isinstance(calls, Mapping) else calls(), name)())
+            return
+        try:
+            device = check_device(chosen.device)
+            key = (case, replace(chosen, timer=None), id(chosen.timer), device)
+            found = self._measurements.shared(key, calls, chosen, device)
+            samples = _named(found, name)
+        except Exception as error:
+            self._end(error)
+        self.extra_info["interleaved_with"] = [other for other in found if other != name]
+        self._replay(samples, chosen, device, work)
+
+    def fail(self, reason: str) -> NoReturn:
+        """Fail the test with one line, and keep it out of the statistics: for results that must not be timed."""
+        self._end(pytest.fail.Exception(reason, pytrace=False))
+
+    def _replay(
+        self,
+        samples: Samples | Failure,
+        settings: Settings,
+        device: str,
+        work: Work | None,
+        afterwards: Call = lambda: None,
+    ) -> None:
+        if isinstance(samples, Failure):
+            self.fail(f"{samples.status} while it was timed: {samples.reason}")
+        self.samples = samples
+        self.extra_info.update(_description(samples, settings, device))
+        self.extra_info.update(essentials(self._machine(), device))
+        if work is not None:
+            self.extra_info.update(work.rates(samples.median_us))
+            self.extra_info.update(work.info)
+        times = counted(samples)
+        self._clock.load(times, afterwards)
+        self._benchmark.pedantic(self._clock.advance, setup=self._clock.rewind, rounds=len(times), iterations=1)
+
+    def _end(self, error: BaseException) -> NoReturn:
+        """Raise `error` as if it came from the benchmarked function, so that pytest-benchmark knows it was used."""
+
+        def raise_it() -> NoReturn:
+            raise error
+
+        self._benchmark.has_error = True
+        self._once(raise_it)
+        raise error
+
+    def _once(self, call: Call) -> Any:
+        """Run a call as the benchmarked function, without a time; pytest-codspeed's stand-in would take one."""
+        return self._benchmark.pedantic(call) if hasattr(self._benchmark, "enabled") else call()
+
+
+def counted(samples: Samples) -> list[float]:
+    """The samples, in microseconds, that their median is of: all but the suspects, or all where too few others were
+    left to decide.
+    """
+    suspects = set(samples.suspects)
+    left = [time for place, time in enumerate(samples.samples_us) if place not in suspects]
+    return left if left and isclose(median(left), samples.median_us) else list(samples.samples_us)
+
+
+def _named(found: Mapping[str, Any], name: str) -> Any:
+    if name not in found:
+        raise ValueError(f"gpu_benchmark.interleaved: expected a name out of {', '.join(found)}, got {name!r}")
+    return found[name]
+
+
+def _description(samples: Samples, settings: Settings, device: str) -> dict[str, Any]:
+    """How the times were taken, and what they are."""
+    return {
+        "device": device,
+        "caches": "cold" if settings.cold else "hot",
+        "method": samples.method,
+        "timer": samples.timer,
+        "stop": samples.stop,
+        "median_us": samples.median_us,
+        "low_us": samples.low_us,
+        "high_us": samples.high_us,
+        "suspects": len(samples.suspects),
+        "provenance": "measured",
+    }

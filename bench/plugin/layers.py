@@ -1,0 +1,174 @@
+"""Implementations of the layer made ready for a suite: prepared once, and judged by the gate before they are timed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from ...dispatch import DispatchPlan, make_plan, on_device
+from ...kernels import IMPLEMENTATIONS, Layer
+from ...reference import ExpertWeights, LayerSpec, expert_flops
+from ..gate import GateResult, Trusted, answer, check, pose, status_of
+from ..workloads import Case, Inputs, parse_routing, routing_counts
+
+# What stands in for the reference where that would take too long, itself checked whole on so many tokens.
+_PROOF_IMPLEMENTATIONS, _PROOF_TOKENS = ("torch_loop", "torch_grouped_mm", "padded_bmm"), 64
+# Set to 1, these make kernels run on the CPU for their results, in a time that is none of theirs.
+_STAND_INS = {"triton": "TRITON_INTERPRET", "numba": "NUMBA_ENABLE_CUDASIM"}
+
+
+class LayerBench:
+    """The layers of one spec at a time on one device in one dtype, and what the gate says of them.
+
+    Cases come ordered by spec: the weights of one are let go when the next is asked for. What belongs to a single case
+    (its inputs, its phases) is kept until the next case.
+    """
+
+    def __init__(self, device: str, dtype: str, seed: int = 0) -> None:
+        self._device, self._dtype, self._seed = torch.device(device), getattr(torch, dtype), seed
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)  # kernels are launched on the current one
+        self._spec: LayerSpec | None = None
+        self._weights: ExpertWeights | None = None
+        self._layers: dict[str, Layer | GateResult] = {}
+        self._trusted: dict[str, Trusted | None] = {}
+        self._verdicts: dict[tuple[str, str], GateResult] = {}
+        self._case = ""
+        self._inputs: Inputs | None = None
+        self._placed: tuple[torch.Tensor, DispatchPlan] | None = None
+        self._phases: dict[str, dict[str, Callable[[], Any]]] = {}
+
+    def unsupported(self, spec: LayerSpec, name: str) -> str | None:
+        """None, or the reason why this implementation has no time for this spec here."""
+        reason = IMPLEMENTATIONS[name].supports(spec, self._dtype, self._device)
+        if reason is None and self._device.type == "cpu":
+            reason = stood_in(name)
+        return reason
+
+    def verdicts(self, case: Case, names: Sequence[str]) -> dict[str, GateResult]:
+        """What the gate says of each implementation that supports the case, asked once for all of them."""
+        names = [name for name in names if self.unsupported(case.spec, name) is None]
+        missing = [name for name in names if (case.case_id, name) not in self._verdicts]
+        if missing:
+            self._judge(case, missing)
+        return {name: self._verdicts[case.case_id, name] for name in names}
+
+    def mistake(self, case: Case, name: str, names: Sequence[str]) -> str | None:
+        """What the gate has against one of the implementations `names`, in one line, or None."""
+        verdict = self.verdicts(case, names)[name]
+        return None if verdict.passed else f"{verdict.status}: {verdict.reason}"
+
+    def call(self, case: Case, name: str) -> Callable[[], Any]:
+        """The whole layer as a call without arguments. Raises ValueError unless it has passed the gate."""
+        x, plan = self._turn_to(case)
+        layer = self._passed(case, name)
+        return lambda: layer(x, plan)
+
+    def phase(self, case: Case, name: str, phase: str) -> Callable[[], Any] | None:
+        """One phase, ready to be repeated; None where the implementation has no such phase of its own. Raises
+        ValueError unless the layer has passed the gate.
+        """
+        x, plan = self._turn_to(case)
+        if name not in self._phases:
+            phases = dict(self._passed(case, name).phases(x, plan))
+            for part in phases.values():
+                part()  # leaves what the next one starts from
+            self._phases[name] = phases
+        return self._phases[name].get(phase)
+
+    def flops(self, case: Case) -> int:
+        """What the mathematics needs for this case."""
+        return int(expert_flops(routing_counts(self._drawn(case).routing, case.spec.experts), case.spec).sum())
+
+    def _judge(self, case: Case, names: Sequence[str]) -> None:
+        x, _ = self._turn_to(case)
+        assert self._weights is not None
+        question = pose(case.spec, self._weights, self._drawn(case).routing, x.dtype)
+        for name in names:
+            layer = self._layer(name)
+            if not isinstance(layer, GateResult):
+                proof = None if question.tokens is None else self._prove(name)
+                layer = answer(layer, question, self._device, proof)
+            self._verdicts[case.case_id, name] = layer
+            if not layer.passed:
+                _end_if_context_is_lost(self._device, name)
+
+    def _prove(self, candidate: str) -> Trusted | None:
+        """Another implementation, checked whole on a small case, for cases too large for the reference."""
+        spec, weights = self._spec, self._weights
+        assert spec is not None
+        assert weights is not None
+        names = (name for name in _PROOF_IMPLEMENTATIONS if name != candidate and self.unsupported(spec, name) is None)
+        name = next(names, None)
+        if name is None:
+            return None
+        if name not in self._trusted:
+            layer = self._layer(name)
+            if isinstance(layer, GateResult):
+                return None
+            routing = parse_routing("uniform").routing(spec, _PROOF_TOKENS, self._seed)
+            result = check(layer, spec, weights, routing, dtype=self._dtype, device=self._device)
+            self._trusted[name] = Trusted(name, layer, result) if result.passed and result.whole else None
+        return self._trusted[name]
+
+    def _layer(self, name: str) -> Layer | GateResult:
+        """The prepared layer, or why it could not be prepared."""
+        if name not in self._layers:
+            assert self._spec is not None
+            assert self._weights is not None
+            try:
+                made = IMPLEMENTATIONS[name].prepare(self._spec, self._weights, self._device, self._dtype)
+            except Exception as error:  # one implementation's failure is its own
+                made = GateResult(*status_of(error))
+            self._layers[name] = made
+        return self._layers[name]
+
+    def _passed(self, case: Case, name: str) -> Layer:
+        layer = self._layer(name)
+        verdict = self.verdicts(case, [name]).get(name)
+        if isinstance(layer, GateResult) or verdict is None or not verdict.passed:
+            raise ValueError(
+                f"{name}: expected an implementation that passed the gate for {case.case_id}, got {verdict}"
+            )
+        return layer
+
+    def _turn_to(self, case: Case) -> tuple[torch.Tensor, DispatchPlan]:
+        """The inputs of a case on the device: x [T, H] and the dispatch plan."""
+        if case.spec != self._spec:
+            self._layers, self._trusted, self._weights = {}, {}, None
+            self._spec, self._weights = case.spec, ExpertWeights.random(case.spec, self._seed)
+        inputs = self._drawn(case)
+        if self._placed is None:
+            x = torch.from_numpy(inputs.x).to(self._device, self._dtype)
+            self._placed = x, make_plan(on_device(inputs.routing, self._device), case.spec)
+        return self._placed
+
+    def _drawn(self, case: Case) -> Inputs:
+        """Hidden states and routing; what belonged to another case is let go."""
+        if self._inputs is None or self._case != case.case_id:
+            self._inputs, self._placed, self._phases = None, None, {}
+            self._inputs, self._case = case.inputs(), case.case_id
+        return self._inputs
+
+
+def stood_in(name: str) -> str | None:
+    """The reason why what `name` does on a CPU is no time of its own: it is interpreted or simulated."""
+    variable = _STAND_INS.get(name)
+    if variable is None or os.environ.get(variable) != "1":
+        return None
+    return f"{variable}=1 stands in for a GPU, and how long that takes says nothing"
+
+
+def _end_if_context_is_lost(device: torch.device, name: str) -> None:
+    """End the session when an error has broken the CUDA context: everything after it would fail in the same way."""
+    if device.type != "cuda":
+        return
+    try:
+        torch.cuda.synchronize(device)
+        torch.ones(1, device=device).sum().item()
+    except Exception as error:
+        pytest.exit(f"{name} has broken the CUDA context: {str(error).splitlines()[0]}", returncode=3)
