@@ -13,6 +13,16 @@ SpecOption = Annotated[
     str, typer.Option("--spec", help=f"A preset ({', '.join(PRESETS)}) or a TOML file with the fields of a spec.")
 ]
 
+TelemetryOption = Annotated[
+    str,
+    typer.Option(
+        "--telemetry",
+        metavar="auto|off|SECONDS|FILE",
+        help="Replay under NVML after timing: auto, 3 s on the largest case of each spec; SECONDS, that long on every "
+        "case; FILE, a recorded trace in NVML's place.",
+    ),
+]
+
 
 def resolve_spec(text: str) -> LayerSpec:
     """A preset by name, or a spec from the TOML file at that path. Raises ValueError."""

@@ -22,7 +22,7 @@ from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
 from ...reference import ExpertWeights, Routing, expert_flops, layer_bytes
 from ..gate import GateResult, Trusted, answer, check, pose, status_of
-from ..records import BASELINE, ErrorRecord, Provenance, Record, Status
+from ..records import BASELINE, ErrorRecord, Provenance, Record, Status, Telemetry
 from ..records.codec import dumps
 from ..timing import make_timer, measure_roofs
 from ..workloads import Case, parse_routing, routing_counts
@@ -30,6 +30,7 @@ from .blame import Blame, Marker
 from .jobs import Job
 from .process import die_with_parent
 from .stopwatch import GuardedTimer, Times, speedup, time_layers
+from .telemetry_pass import observe_case
 
 PROOF_IMPLEMENTATIONS, PROOF_TOKENS = ("torch_loop", "torch_grouped_mm", "padded_bmm"), 64
 CONTEXT_LOST = 70  # the exit code
@@ -48,6 +49,7 @@ class Worker:
         self._layers: dict[str, Layer] = {}
         self._refused: dict[str, tuple[Status, str]] = {}
         self._trusted: dict[str, Trusted | None] = {}
+        self._telemetry: dict[str, Telemetry | str] = {}  # of the case at hand
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
 
@@ -118,6 +120,7 @@ class Worker:
             errors[name] = _error_record(result)
         passed = [name for name, (status, _) in outcomes.items() if status is Status.PASSED]
         times: dict[str, Times] = {}
+        self._telemetry = {}
         if passed and self._job.mode == "measured" and case.tokens:
             times = self._time(case, passed, inputs.x, inputs.routing)
         for name in self._job.implementations:
@@ -171,7 +174,13 @@ class Worker:
         alive = partial(self._emit, event="alive")
         timer = GuardedTimer(make_timer(self._job.device), self._leave_if_context_is_lost)
         try:
-            return time_layers(layers, hidden, plan, timer, self._job.limits, self._blame.wrapping, alive)
+            times = time_layers(layers, hidden, plan, timer, self._job.limits, self._blame.wrapping, alive)
+            timed = {name: layer for name, layer in layers.items() if times[name].failure is None}
+            if self._job.telemetry and case.to_record().id in self._job.telemetry.cases:
+                self._blame.nobody()
+                self._emit(event="begin", what=f"{_title(case)}: telemetry")
+                self._telemetry = observe_case(self._job, case, timed, hidden, plan, self._blame, alive)
+            return times
         finally:
             self._blame.nobody()
 
@@ -207,6 +216,9 @@ class Worker:
                 "tflops": flops / mine.hot.median_us * 1e-6,
                 "speedup": speedup(mine, times.get(BASELINE)),
             }
+            observed = self._telemetry.get(name)
+            if observed is not None:
+                record |= {"notes": {"telemetry": observed}} if isinstance(observed, str) else {"telemetry": observed}
         return Record(**record)
 
     def _free_memory(self) -> None:
