@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import threading
@@ -29,7 +30,6 @@ from ..telemetry import (
 from .output import JsonOption, check_json, console, table, write_json
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-NOT_FOUND, NOT_EXECUTABLE = 127, 126  # the exit codes of a shell for such a command
 _SCALES = {"share": (100.0, "%", ".1f"), "bytes": (2**-30, "GiB", ".2f")}
 
 
@@ -67,6 +67,8 @@ def trace(
             raise ValueError("expected a program to trace after --, or a trace file with --source to show")
         _show(read_trace(source), None, json)
         return 0
+    if shutil.which(command[0]) is None:
+        raise ValueError(f"expected a program that can be run, got {command[0]!r}")
     _check_out(out)
     make_source(source, gpu)
     sampler = Sampler(out, source, gpu, period)
@@ -92,12 +94,8 @@ def _run(command: list[str]) -> int:
     """Run the program in the foreground and return its exit code, as a shell would give it."""
     try:
         process = subprocess.Popen(command)
-    except FileNotFoundError:
-        console.print(f"mohge: {command[0]}: no such program", highlight=False, markup=False)
-        return NOT_FOUND
     except OSError as error:
-        console.print(f"mohge: {command[0]}: {error.strerror}", highlight=False, markup=False)
-        return NOT_EXECUTABLE
+        raise ValueError(f"{command[0]}: cannot be run: {error.strerror}") from error
     with _passing_on(process):
         code = process.wait()
     return 128 - code if code < 0 else code
@@ -126,8 +124,10 @@ def _show(seen: Trace, code: int | None, json: str | None) -> None:
     device = seen.header.device
     label = "" if seen.header.source == LIVE else f", {seen.header.source} readings"
     rows = [_row(name, row) for name, row in result["metrics"].items()]
+    heading = f"{device.get('name', 'device')}, {result['seconds']:.1f} s{label}"
+    console.print(heading, highlight=False, soft_wrap=True, markup=False)
     table(
-        f"{device.get('name', 'device')}, {result['seconds']:.1f} s{label}",
+        "",
         ["metric", "mean", "95 % interval", "max", "unit", "readings"],
         rows,
         right=("mean", "95 % interval", "max", "readings"),

@@ -84,9 +84,9 @@ def main() -> int:
     arguments = json.loads(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the watched program; its end ends this one
     try:
-        writer = TraceWriter(Path(arguments["path"]))
         source = make_source(arguments["source"], arguments["gpu"])
         source.open()
+        writer = TraceWriter(Path(arguments["path"]))  # no file without a source
     except ValueError as error:
         _say(error=str(error))
         return 2

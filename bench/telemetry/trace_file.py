@@ -49,8 +49,8 @@ class Cost:
 
     @property
     def core_share(self) -> float:
-        """The share of one core that sampling took."""
-        return self.cpu_s / self.wall_s if self.wall_s > 0 else math.nan
+        """The share of one core that sampling took; 0 when there was no time to take any."""
+        return self.cpu_s / self.wall_s if self.wall_s > 0 else 0.0
 
 
 @dataclass(frozen=True)
