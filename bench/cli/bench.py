@@ -11,6 +11,7 @@ from ...kernels import IMPLEMENTATIONS
 from ..records import check_writable
 from ..runner.grids import REAL, check_device, check_dtype, check_implementations, check_memory
 from ..runner.jobs import Job, Source, TimingLimits
+from ..runner.telemetry_pass import plan_telemetry
 from ..timing import check_way
 from .measuring import (
     ForceOption,
@@ -23,8 +24,8 @@ from .measuring import (
     measure,
     resume,
 )
-from .options import SpecOption, TimerOption, resolve_spec
-from .output import check_json
+from .options import SpecOption, TelemetryOption, TimerOption, resolve_spec
+from .output import check_json, console
 
 
 def bench(
@@ -47,6 +48,7 @@ def bench(
     seed: Annotated[int, typer.Option(help="Seed of weights, inputs and routings.", min=0)] = 0,
     step: Annotated[int, typer.Option(help="Where in time rotating and burst routings are.", min=0)] = 0,
     timeout: TimeoutOption = 180.0,
+    telemetry: TelemetryOption = "auto",
     out: OutOption = Path("runs"),
     resume_run: ResumeOption = None,
     force: ForceOption = False,
@@ -82,8 +84,10 @@ def bench(
         # A routing that this layer cannot have is bad input, and said at once.
         job.case(index).workload.routing(layer_spec, 1, seed, step)
     check_memory(job)
+    (job,), watched = plan_telemetry(telemetry, [job])
     check_json(json)
     check_writable(out)
+    console.print(watched, style="dim", highlight=False, soft_wrap=True, markup=False)
     return measure("bench", out, [job], lock=lock, report=report, json=json)
 
 

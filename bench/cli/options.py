@@ -17,6 +17,16 @@ TimerOption = Annotated[
     str, typer.Option("--timer", help=f"How calls are timed: {', '.join(WAYS)}; auto is cpu on a CPU, events on a GPU.")
 ]
 
+TelemetryOption = Annotated[
+    str,
+    typer.Option(
+        "--telemetry",
+        metavar="auto|off|SECONDS|FILE",
+        help="Replay under NVML after timing: auto, 3 s on the largest case of each spec; SECONDS, that long on every "
+        "case; FILE, a recorded trace in NVML's place.",
+    ),
+]
+
 
 def resolve_spec(text: str) -> LayerSpec:
     """A preset by name, or a spec from the TOML file at that path. Raises ValueError."""

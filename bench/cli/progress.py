@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..records import Provenance, Record, Run
+from ..records import Provenance, Record, Run, Telemetry
 from ..runner.jobs import Job
 from .output import console, table
 
@@ -51,6 +51,7 @@ def show_run(run: Run) -> None:
     for case in dict.fromkeys(_case_title(record) for record in measured):
         rows = [_row(record) for record in measured if _case_title(record) == case]
         table(f"\n{case}", ["implementation", "status", *numbers], rows, right=numbers)
+    _show_telemetry(measured)
     if others:
         rows = [
             [r.implementation, r.provenance, r.status, _error(r), r.case.spec, r.case.dtype, r.reason] for r in others
@@ -77,6 +78,33 @@ def suspect_lines(run: Run) -> list[str]:
     reasons = sorted({name for clocks in watched for name in clocks.throttle})
     seen = f"; throttle reasons seen: {', '.join(reasons)}" if reasons else ""
     return [f"\n{suspects} suspect samples, left out of medians while enough others remain{seen}", watched[0].rule]
+
+
+def _show_telemetry(records: Sequence[Record]) -> None:
+    """Pass B of those that have one, and why the others have none."""
+    columns = ("SMs", "tensor", "DRAM", "power", "SM clock", "J/token", "TFLOP/J")
+    watched = [record for record in records if record.telemetry]
+    for case in dict.fromkeys(_case_title(record) for record in watched):
+        mine = [record for record in watched if _case_title(record) == case]
+        source = next(record.telemetry.source for record in mine if record.telemetry)
+        heading = f"\n{case}, sustained replay, {source} readings"
+        console.print(heading, highlight=False, soft_wrap=True, markup=False)
+        table(
+            "",
+            ["implementation", *columns],
+            [[record.implementation, *_telemetry_cells(record.telemetry)] for record in mine if record.telemetry],
+            right=columns,
+        )
+    for reason in dict.fromkeys(str(record.notes["telemetry"]) for record in records if "telemetry" in record.notes):
+        names = dict.fromkeys(record.implementation for record in records if record.notes.get("telemetry") == reason)
+        console.print(f"{', '.join(names)}: {reason}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _telemetry_cells(telemetry: Telemetry) -> list[str]:
+    values = (telemetry.sm, telemetry.tensor, telemetry.dram, telemetry.power_w, telemetry.sm_mhz)
+    values += (telemetry.joule_per_token, telemetry.tflop_per_joule)
+    formats = ("{:.0%}", "{:.0%}", "{:.0%}", "{:.0f} W", "{:.0f} MHz", "{:.3g}", "{:.3g}")
+    return ["" if value is None else form.format(value) for form, value in zip(formats, values, strict=True)]
 
 
 def _stragglers(run: Run) -> list[str]:

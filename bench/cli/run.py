@@ -21,6 +21,7 @@ from ..runner.grids import (
     scaled_jobs,
 )
 from ..runner.resources import REPORTERS
+from ..runner.telemetry_pass import plan_telemetry
 from ..timing import check_way
 from .measuring import (
     ForceOption,
@@ -33,7 +34,7 @@ from .measuring import (
     measure,
     resume,
 )
-from .options import TimerOption
+from .options import TelemetryOption, TimerOption
 from .output import check_json, console
 
 
@@ -49,6 +50,7 @@ def run(
     timer: TimerOption = "auto",
     minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 1.0,
     timeout: TimeoutOption = 180.0,
+    telemetry: TelemetryOption = "auto",
     out: OutOption = Path("runs"),
     resume_run: ResumeOption = None,
     force: ForceOption = False,
@@ -68,20 +70,22 @@ def run(
     checks, compiled = (scaled_jobs(traces), list(REPORTERS)) if device == "cpu" else ([], [])
     if trace:
         check_used(traces, [*jobs, *checks])
+    jobs, watched = plan_telemetry(telemetry, jobs)
     check_json(json)
     check_writable(out)
     planned = [replace(job, timeout=timeout) for job in [*jobs, *checks]]
-    begin = partial(_say_what_happens, device, traces)
+    begin = partial(_say_what_happens, device, traces, watched)
     return measure("run", out, planned, compiled, lock=lock, report=report, json=json, begin=begin)
 
 
-def _say_what_happens(device: str, traces: TraceChoice, folder: Path) -> None:
+def _say_what_happens(device: str, traces: TraceChoice, watched: str, folder: Path) -> None:
     facts: dict[str, Any] = machine()
     where = facts["gpu"] if device != "cpu" else f"{facts['cores']} CPU cores"
     console.print(f"Measuring on {where}; results go to {folder}", highlight=False, soft_wrap=True)
     for part in abilities():
         if part.mode in ("interpreted", "simulated", "compiled", "no"):
             console.print(f"  {part.part}: {part.mode}, {part.detail}", highlight=False, style="dim", soft_wrap=True)
+    console.print(f"  {watched}", style="dim", highlight=False, soft_wrap=True, markup=False)
     for line in traces.left_out:
         console.print(f"  trace left out: {line}", style="dim", soft_wrap=True, markup=False)
     if not traces.paths:

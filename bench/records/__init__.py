@@ -1,5 +1,6 @@
 """The run file: what it holds, writing it so that nothing finished is lost, reading it, and the environment in it."""
 
+from .clocks import THROTTLE_REASONS, ClockReading
 from .environment import collect_environment, driver_version, git_state, source_hash
 from .plan import Plan
 from .reading import FILE_NAME, load_run, run_path
@@ -28,7 +29,9 @@ __all__ = [
     "BASELINE",
     "FILE_NAME",
     "SCHEMA",
+    "THROTTLE_REASONS",
     "CaseRecord",
+    "ClockReading",
     "Clocks",
     "Environment",
     "ErrorRecord",

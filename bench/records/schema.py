@@ -121,6 +121,11 @@ class Telemetry:
     throttle:         share of readings under each throttle reason
     unavailable:      metrics this device or driver does not give, each with the reason
     trace:            file with the readings, beside the run file;  begin_s, end_s: the window on that file's clock
+    energy_source:    counter, or the power metric it was integrated from
+    effective:        how many independent readings each mean is worth, by the name of its field
+    phases:           window_s, samples and the means of separate stretches in which one phase was replayed, by phase
+    cost:             share of one core that sampling took
+    notes:            what a reader should know of these figures, in words
     """
 
     window_s: float
@@ -146,6 +151,11 @@ class Telemetry:
     trace: str = ""
     begin_s: float | None = None
     end_s: float | None = None
+    energy_source: str = ""
+    effective: dict[str, float] = field(default_factory=dict)
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)
+    cost: float | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...kernels import IMPLEMENTATIONS
 from ...reference import LayerSpec
-from ..records import driver_version
+from ..telemetry import probe_nvml
 from ..timing import check_way
 
 NO_GPU = "no NVIDIA GPU that torch can use"
@@ -114,12 +114,8 @@ _WITHOUT_GPU: dict[str, Callable[[], Ability]] = {"triton": _triton, "cupy": _cu
 
 
 def _telemetry() -> Ability:
-    if not installed("nvidia-ml-py"):
-        return Ability("NVML", "no", "nvidia-ml-py is not installed (it exists for Linux)", "pip install nvidia-ml-py")
-    driver, reason = driver_version()
-    if driver is None:
-        return Ability("NVML", "no", reason, "install the NVIDIA driver, or run where there is one")
-    return Ability("NVML", "measured", f"driver {driver}")
+    found = probe_nvml()
+    return Ability("NVML", "measured" if found.works else "no", found.detail, found.remedy)
 
 
 def _ahead_of_time(name: str, package: str, what: str) -> Ability:

@@ -44,6 +44,22 @@ class TimingLimits:
 
 
 @dataclass(frozen=True)
+class TelemetryPlan:
+    """Which cases are replayed under a sampler after they were timed, and how.
+
+    source:  nvml, or a trace file that is played in its place
+    cases:   their ids
+    seconds: length of each implementation's window
+    trace:   the file the readings go to
+    """
+
+    source: str
+    cases: tuple[str, ...]
+    seconds: float
+    trace: str = ""
+
+
+@dataclass(frozen=True)
 class Job:
     """All cases of one spec that share prepared weights.
 
@@ -52,6 +68,7 @@ class Job:
     step:  where in time rotating and burst routings are
     roofs: measure the machine's limits before the cases
     timeout: seconds one implementation may run without an answer before it is stopped
+    telemetry: the second pass, without times; None: there is none
     """
 
     spec: LayerSpec
@@ -65,6 +82,7 @@ class Job:
     step: int = 0
     roofs: bool = False
     timeout: float = 180.0
+    telemetry: TelemetryPlan | None = None
 
     def case(self, index: int) -> Case:
         """Case number `index`. Raises ValueError when its routing is none."""
@@ -96,10 +114,15 @@ class Job:
                     "cases": tuple((tokens, Source(**source)) for tokens, source in table["cases"]),
                     "implementations": tuple(table["implementations"]),
                     "limits": TimingLimits(**table["limits"]),
+                    "telemetry": _telemetry_plan(table.get("telemetry")),
                 }
             )
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"job: expected the fields of a job, got {error!r}") from error
+
+
+def _telemetry_plan(table: dict[str, Any] | None) -> TelemetryPlan | None:
+    return TelemetryPlan(**{**table, "cases": tuple(table["cases"])}) if table else None
 
 
 def scaled_down(spec: LayerSpec, factor: int, experts_per_group: int | None = None) -> LayerSpec:

@@ -37,6 +37,7 @@ from .process import Children, StoppedError
 from .resources import DTYPE, compile_ahead, summary
 from .resume import Left, differences, what_is_left
 from .supervisor import DeviceLostError, not_run, run_job
+from .telemetry_pass import with_trace
 
 PLACEMENT_RANKS = (4, 8)
 UNTIMED_AT_ONCE = 2  # what is not timed may share the cores
@@ -123,6 +124,7 @@ class Session:
             if job.mode == Provenance.MEASURED and job.dtype not in known:
                 known.add(job.dtype)
                 job = replace(job, roofs=True)
+            job = with_trace(job, self.writer.folder)
             try:
                 for records in run_job(job, partial(self._note, job), children=self._children):
                     self._add(records)

@@ -22,8 +22,9 @@ from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
 from ...reference import ExpertWeights, Router, Routing, expert_flops, layer_bytes
 from ..gate import GateResult, Trusted, answer, check, pose, status_of
-from ..records import BASELINE, ErrorRecord, Provenance, Record, Status
+from ..records import BASELINE, ErrorRecord, Provenance, Record, Status, Telemetry
 from ..records.codec import dumps
+from ..telemetry import clock_watch
 from ..timing import measure_roofs, open_timer
 from ..workloads import Case, DeviceRouter, parse_routing, routing_counts
 from .blame import Blame, Marker
@@ -31,6 +32,7 @@ from .jobs import Job
 from .phases import Front
 from .process import die_with_parent
 from .stopwatch import GuardedTimer, Times, speedup, time_layers
+from .telemetry_pass import observe_case
 
 PROOF_IMPLEMENTATIONS, PROOF_TOKENS = ("torch_loop", "torch_grouped_mm", "padded_bmm"), 64
 CONTEXT_LOST = 70  # the exit code
@@ -49,14 +51,16 @@ class Worker:
         self._layers: dict[str, Layer] = {}
         self._refused: dict[str, tuple[Status, str]] = {}
         self._trusted: dict[str, Trusted | None] = {}
+        self._telemetry: dict[str, Telemetry | str] = {}  # of the case at hand
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
+        self._watch = clock_watch(self._device)
 
     def run(self) -> None:
         """All cases, in order."""
         if self._job.roofs:
             self._emit(event="begin", what="measuring the roofs")
-            self._emit(event="roof", roof=measure_roofs(self._job.device, [self._job.dtype]))
+            self._emit(event="roof", roof=measure_roofs(self._job.device, [self._job.dtype], watch=self._watch))
         for name in self._job.implementations:
             self._prepare(name)
         for index in range(len(self._job.cases)):
@@ -119,6 +123,7 @@ class Worker:
             errors[name] = _error_record(result)
         passed = [name for name, (status, _) in outcomes.items() if status is Status.PASSED]
         times: dict[str, Times] = {}
+        self._telemetry = {}
         if passed and self._job.mode == "measured" and case.tokens:
             times = self._time(case, passed, inputs.x, inputs.routing)
         for name in self._job.implementations:
@@ -175,7 +180,15 @@ class Worker:
         try:
             with open_timer(self._job.device, limits.timer) as device_timer:
                 timer = GuardedTimer(device_timer, self._leave_if_context_is_lost)
-                return time_layers(layers, hidden, plan, timer, limits, self._blame.wrapping, alive, front=front)
+                times = time_layers(
+                    layers, hidden, plan, timer, limits, self._blame.wrapping, alive, front=front, watch=self._watch
+                )
+            timed = {name: layer for name, layer in layers.items() if times[name].failure is None}
+            if self._job.telemetry and case.to_record().id in self._job.telemetry.cases:
+                self._blame.nobody()
+                self._emit(event="begin", what=f"{_title(case)}: telemetry")
+                self._telemetry = observe_case(self._job, case, timed, hidden, plan, self._blame, alive)
+            return times
         finally:
             self._blame.nobody()
 
@@ -218,6 +231,9 @@ class Worker:
                 "speedup": speedup(mine, times.get(BASELINE)),
                 "clocks": mine.clocks,
             }
+            observed = self._telemetry.get(name)
+            if observed is not None:
+                record |= {"notes": {"telemetry": observed}} if isinstance(observed, str) else {"telemetry": observed}
         return Record(**record)
 
     def _free_memory(self) -> None:

@@ -1,7 +1,7 @@
 """Timing: timers of four ways behind one interface, interleaved measurement, clocks beside it, intervals, and roofs."""
 
-from ..records import Samples
-from .clocks import THROTTLE_REASONS, ClockLog, ClockReading, ClockWatch
+from ..records import ClockReading, Samples
+from .clocks import ClockLog, ClockWatch
 from .interleave import Failure, measure_interleaved
 from .intervals import Interval, median_interval, ratio_interval
 from .roofs import measure_roofs
@@ -10,7 +10,6 @@ from .timer import CpuTimer, Prepared, Timer, flush_bytes
 from .ways import WAYS, check_way, make_timer, open_timer
 
 __all__ = [
-    "THROTTLE_REASONS",
     "WAYS",
     "ClockLog",
     "ClockReading",

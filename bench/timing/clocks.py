@@ -8,20 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..records import Clocks
+from ..records import ClockReading, Clocks
 
-# What may hold the clocks back, by the bit of NVML's clocks event reasons.
-THROTTLE_REASONS = {
-    0x1: "gpu_idle",
-    0x2: "applications_clocks_setting",
-    0x4: "sw_power_cap",
-    0x8: "hw_slowdown",
-    0x10: "sync_boost",
-    0x20: "sw_thermal_slowdown",
-    0x40: "hw_thermal_slowdown",
-    0x80: "hw_power_brake_slowdown",
-    0x100: "display_clock_setting",
-}
 # Trouble of the machine, not of the work. The power cap is not among them: long matrix work at full power runs under
 # it as a rule, and where it costs more than usual the clock shows it.
 MARKING = ("hw_slowdown", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
@@ -33,15 +21,6 @@ RULE = (
     f"or an SM clock more than {SLOW_SHARE * 100:g} % below the median of the readings of the same measurement; other "
     "reasons are counted and mark nothing"
 )
-
-
-@dataclass(frozen=True)
-class ClockReading:
-    """The clocks at one moment, in MHz, None where the device does not say; throttle: names from THROTTLE_REASONS."""
-
-    sm_mhz: float | None = None
-    memory_mhz: float | None = None
-    throttle: tuple[str, ...] = ()
 
 
 class ClockWatch(Protocol):

@@ -151,7 +151,7 @@ def test_place_rows(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert all(row["memory_max_over_mean"] == 1 for row in rows if row["policy"] == "aga")
 
 
-@pytest.mark.parametrize("name", ["run", "doctor", "bench", "compare", "place", "report"])
+@pytest.mark.parametrize("name", ["run", "doctor", "bench", "compare", "place", "trace", "report"])
 def test_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
