@@ -147,9 +147,8 @@ def observe_case(
     try:
         for name, layer in layers.items():
             try:
-                window = _replayed(
-                    layer, x, plan, job.telemetry.seconds, sampler, device, name, blame.wrapping(name), rarely
-                )
+                wrap = blame.wrapping(name)
+                window = _replayed(layer, x, plan, job.telemetry.seconds, sampler, device, name, wrap, rarely)
                 found[name] = replace(window, tokens=case.tokens, flops=flops)
             except Exception as error:  # the times stand; what replay adds is missing, with the reason
                 found[name] = f"no telemetry: {type(error).__name__}: {error}"

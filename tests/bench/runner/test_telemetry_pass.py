@@ -11,7 +11,9 @@ import torch
 
 from mohge.bench.records import Telemetry
 from mohge.bench.runner import telemetry_pass
+from mohge.bench.runner.blame import Blame
 from mohge.bench.runner.jobs import Job, Source, TelemetryPlan
+from mohge.bench.runner.process import NOBODY
 from mohge.bench.runner.telemetry_pass import observe_case, pass_seconds, plan_telemetry, with_trace
 from mohge.bench.telemetry import read_trace
 from mohge.bench.telemetry.synthetic import write_synthetic
@@ -96,8 +98,8 @@ class Failing:
         return self._layer(x, plan)
 
 
-def observe(job: Job, names: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[dict, list[str]]:
-    """Pass B on the largest case, with short windows; also who was marked as running, and whether guard was called."""
+def observe(job: Job, names: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[dict, list[str], int]:
+    """Pass B on the largest case, with short windows; also who was to blame when something raised, and at the end."""
     monkeypatch.setattr(telemetry_pass, "RISE_S", 0.1)
     monkeypatch.setattr(telemetry_pass, "PHASE_S", 0.15)
     case = job.case(len(CASES) - 1)
@@ -108,20 +110,9 @@ def observe(job: Job, names: list[str], monkeypatch: pytest.MonkeyPatch) -> tupl
         name: Failing(layers["torch_loop"]) if name == "failing" else layers[name] for name in names
     }
     plan, x = make_plan(on_device(inputs.routing, "cpu"), SPEC), torch.from_numpy(inputs.x).to(torch.float32)
-    seen: list[str] = []
-
-    def marked(name: str):
-        def wrap(call):
-            def run():
-                if seen[-1:] != [name]:
-                    seen.append(name)
-                return call()
-
-            return run
-
-        return wrap
-
-    return observe_case(job, case, chosen, x, plan, marked, lambda: None, lambda: seen.append("guard")), seen
+    marker, guarded = bytearray([NOBODY]), []
+    blame = Blame(marker, names, lambda: guarded.append(names[marker[0]]))
+    return observe_case(job, case, chosen, x, plan, blame, lambda: None), guarded, marker[0]
 
 
 def planned(source: str, tmp_path: Path) -> Job:
@@ -131,8 +122,9 @@ def planned(source: str, tmp_path: Path) -> Job:
 def test_every_implementation_gets_its_window_and_its_phases(
     recorded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, seen = observe(planned(recorded, tmp_path), ["torch_loop", "failing", "padded_bmm"], monkeypatch)
-    assert seen == ["torch_loop", "failing", "guard", "padded_bmm"]
+    names = ["torch_loop", "failing", "padded_bmm"]
+    found, guarded, last = observe(planned(recorded, tmp_path), names, monkeypatch)
+    assert (guarded, last) == (["failing"], NOBODY)
     assert found["failing"] == "no telemetry: RuntimeError: overheated"
     trace = read_trace(tmp_path / "trace.jsonl")
     for name in ("torch_loop", "padded_bmm"):
@@ -156,7 +148,8 @@ def test_a_source_that_does_not_open_is_the_reason_and_nothing_is_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken.jsonl").write_text("nonsense\n", encoding="utf-8")
-    found, seen = observe(planned(str(tmp_path / "broken.jsonl"), tmp_path), ["torch_loop"], monkeypatch)
+    found, _, last = observe(planned(str(tmp_path / "broken.jsonl"), tmp_path), ["torch_loop"], monkeypatch)
     assert found["torch_loop"].startswith("no telemetry: ")
     assert "not a trace" in found["torch_loop"]
-    assert seen == []
+    assert last == NOBODY
+    assert not (tmp_path / "trace.jsonl").exists()
