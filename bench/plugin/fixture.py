@@ -12,6 +12,7 @@ import pytest
 
 from ..records import Samples
 from ..runner.grids import check_device
+from ..runner.lock import device_lock
 from ..timing import Failure, Timer, make_timer, measure_interleaved
 from .clock import ReplayClock
 from .machine import essentials
@@ -36,24 +37,30 @@ class Work:
 
 
 class Measurements:
-    """What one session has measured: timers, and the samples of calls that were measured against each other."""
+    """What one session has measured: timers, and the samples of calls that were measured against each other.
 
-    def __init__(self) -> None:
+    say:  is told whom a measurement waits for, as only one at a time runs on a device
+    lock: False does not wait
+    """
+
+    def __init__(self, say: Callable[[str], None], *, lock: bool = True) -> None:
+        self._say, self._lock = say, lock
         self._timers: dict[str, Timer] = {}
         self._shared: dict[Hashable, Mapping[str, Samples | Failure]] = {}
 
     def take(self, calls: Mapping[str, Call], settings: Settings, device: str) -> dict[str, Samples | Failure]:
         """Samples of all calls, interleaved. Raises ValueError for impossible settings."""
-        return measure_interleaved(
-            calls,
-            timer=self._timer(settings, device),
-            cold=settings.cold,
-            seconds=settings.seconds,
-            min_samples=settings.min_samples,
-            max_samples=settings.max_samples,
-            target=settings.target,
-            warmup_seconds=settings.warmup,
-        )
+        with device_lock(device, wait=self._lock, say=self._say):
+            return measure_interleaved(
+                calls,
+                timer=self._timer(settings, device),
+                cold=settings.cold,
+                seconds=settings.seconds,
+                min_samples=settings.min_samples,
+                max_samples=settings.max_samples,
+                target=settings.target,
+                warmup_seconds=settings.warmup,
+            )
 
     def shared(self, key: Hashable, calls: Calls, settings: Settings, device: str) -> Mapping[str, Samples | Failure]:
         """The same, measured when `key` is first asked for; only the samples are kept, not the calls."""

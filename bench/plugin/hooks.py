@@ -6,9 +6,12 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import argparse
+import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,6 +81,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("warmup", "S", float, "Seconds each call runs untimed before.")
     group.addoption(
         "--gpu-benchmark-cold", action="store_true", default=None, help="Flush the caches before every sample."
+    )
+    group.addoption(
+        "--gpu-benchmark-no-lock",
+        action="store_true",
+        default=False,
+        help="Measure although another process measures on the same device.",
     )
     group.addoption(
         "--gpu-benchmark-compare-anyway",
@@ -233,7 +242,8 @@ def gpu_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> GpuBenchmar
 
     item, mine = request.node, state(request.config)
     if mine.measurements is None:
-        mine.measurements = Measurements()
+        lock = not request.config.getoption("gpu_benchmark_no_lock")
+        mine.measurements = Measurements(partial(_say, request.config), lock=lock)
     clock = item.stash.get(_CLOCK, None)
     made = GpuBenchmark(benchmark, clock or ReplayClock(), settings(item), mine.measurements, mine.facts)
     if clock is None:
@@ -242,3 +252,11 @@ def gpu_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> GpuBenchmar
         # A usage error inside a worker would look like a crash of pytest itself.
         made.fail(str(conflicts.conflict(request.config)))
     return made
+
+
+def _say(config: pytest.Config, text: str) -> None:
+    """Tell people at once whom a measurement waits for; what a test prints is only shown when it has failed."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    line = f"\ngpu_benchmark: {text.partition(';')[0]}; --gpu-benchmark-no-lock goes on all the same"
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        print(line, file=sys.stderr, flush=True)
