@@ -74,6 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--gpu-benchmark-{name}", metavar=metavar, type=kind, help=shown)
 
     add("device", "DEVICE", str, "auto, cpu, cuda or cuda:N.")
+    add("timer", "WAY", str, "auto, cpu, events, graph or cupti.")
     add("seconds", "S", _above_zero, "Longest time per measurement, for all interleaved calls together.")
     add("min-samples", "N", _count, "Samples per call, at least.")
     add("max-samples", "N", _count, "Samples per call, at most.")
@@ -229,6 +230,13 @@ def pytest_benchmark_compare_machine_info(
         state(config).saved.append((str(compared_benchmark.get("datetime", "")), saved))
         if not machine.has_ours(machine_info):
             machine.complete(machine_info, state(config).device)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave the device as it was."""
+    measurements = state(config).measurements
+    if measurements is not None:
+        measurements.close()
 
 
 @pytest.fixture
