@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from math import isclose
-from statistics import median
 from typing import Any, NoReturn, cast
 
 import pytest
 
 from ..records import Samples
 from ..runner.grids import check_device
-from ..timing import Failure, Timer, make_timer, measure_interleaved
+from ..runner.lock import device_lock
+from ..timing import Failure, Timer, check_way, counting, measure_interleaved, open_timer
 from .clock import ReplayClock
 from .machine import essentials
 from .settings import Settings
@@ -36,24 +36,31 @@ class Work:
 
 
 class Measurements:
-    """What one session has measured: timers, and the samples of calls that were measured against each other."""
+    """What one session has measured: timers, and the samples of calls that were measured against each other.
 
-    def __init__(self) -> None:
-        self._timers: dict[str, Timer] = {}
+    say:  is told whom a measurement waits for, as only one at a time runs on a device
+    lock: False does not wait
+    """
+
+    def __init__(self, say: Callable[[str], None], *, lock: bool = True) -> None:
+        self._say, self._lock = say, lock
+        self._timers: dict[tuple[str, str], Timer] = {}
+        self._open = ExitStack()
         self._shared: dict[Hashable, Mapping[str, Samples | Failure]] = {}
 
     def take(self, calls: Mapping[str, Call], settings: Settings, device: str) -> dict[str, Samples | Failure]:
         """Samples of all calls, interleaved. Raises ValueError for impossible settings."""
-        return measure_interleaved(
-            calls,
-            timer=self._timer(settings, device),
-            cold=settings.cold,
-            seconds=settings.seconds,
-            min_samples=settings.min_samples,
-            max_samples=settings.max_samples,
-            target=settings.target,
-            warmup_seconds=settings.warmup,
-        )
+        with device_lock(device, wait=self._lock, say=self._say):
+            return measure_interleaved(
+                calls,
+                timer=self._timer(settings, device),
+                cold=settings.cold,
+                seconds=settings.seconds,
+                min_samples=settings.min_samples,
+                max_samples=settings.max_samples,
+                target=settings.target,
+                warmup_seconds=settings.warmup,
+            )
 
     def shared(self, key: Hashable, calls: Calls, settings: Settings, device: str) -> Mapping[str, Samples | Failure]:
         """The same, measured when `key` is first asked for; only the samples are kept, not the calls."""
@@ -62,12 +69,17 @@ class Measurements:
             self._shared[key] = self.take(made, settings, device)
         return self._shared[key]
 
+    def close(self) -> None:
+        """Switch off again what timers have switched on."""
+        self._open.close()
+
     def _timer(self, settings: Settings, device: str) -> Timer:
-        if settings.timer is not None:
+        if not isinstance(settings.timer, str):
             return cast("Timer", settings.timer(device) if callable(settings.timer) else settings.timer)
-        if device not in self._timers:  # making one calibrates, and allocates what it flushes caches with
-            self._timers[device] = make_timer(device)
-        return self._timers[device]
+        way = check_way(device, settings.timer)
+        if (device, way) not in self._timers:  # making one calibrates, and allocates what it flushes caches with
+            self._timers[device, way] = self._open.enter_context(open_timer(device, way))
+        return self._timers[device, way]
 
 
 class GpuBenchmark:
@@ -147,7 +159,8 @@ class GpuBenchmark:
             return
         try:
             device = check_device(chosen.device)
-            key = (case, replace(chosen, timer=None), id(chosen.timer), device)
+            timer = chosen.timer if isinstance(chosen.timer, str) else id(chosen.timer)
+            key = (case, replace(chosen, timer=timer), device)
             found = self._measurements.shared(key, calls, chosen, device)
             samples = _named(found, name)
         except Exception as error:
@@ -195,12 +208,8 @@ class GpuBenchmark:
 
 
 def counted(samples: Samples) -> list[float]:
-    """The samples, in microseconds, that their median is of: all but the suspects, or all where too few others were
-    left to decide.
-    """
-    suspects = set(samples.suspects)
-    left = [time for place, time in enumerate(samples.samples_us) if place not in suspects]
-    return left if left and isclose(median(left), samples.median_us) else list(samples.samples_us)
+    """The samples, in microseconds, that their median is of."""
+    return [samples.samples_us[place] for place in counting(len(samples.samples_us), samples.suspects)]
 
 
 def _named(found: Mapping[str, Any], name: str) -> Any:

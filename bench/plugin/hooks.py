@@ -6,9 +6,12 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import argparse
+import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,6 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--gpu-benchmark-{name}", metavar=metavar, type=kind, help=shown)
 
     add("device", "DEVICE", str, "auto, cpu, cuda or cuda:N.")
+    add("timer", "WAY", str, "auto, cpu, events, graph or cupti.")
     add("seconds", "S", _above_zero, "Longest time per measurement, for all interleaved calls together.")
     add("min-samples", "N", _count, "Samples per call, at least.")
     add("max-samples", "N", _count, "Samples per call, at most.")
@@ -78,6 +82,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("warmup", "S", float, "Seconds each call runs untimed before.")
     group.addoption(
         "--gpu-benchmark-cold", action="store_true", default=None, help="Flush the caches before every sample."
+    )
+    group.addoption(
+        "--gpu-benchmark-no-lock",
+        action="store_true",
+        default=False,
+        help="Measure although another process measures on the same device.",
     )
     group.addoption(
         "--gpu-benchmark-compare-anyway",
@@ -222,6 +232,13 @@ def pytest_benchmark_compare_machine_info(
             machine.complete(machine_info, state(config).device)
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave the device as it was."""
+    measurements = state(config).measurements
+    if measurements is not None:
+        measurements.close()
+
+
 @pytest.fixture
 def gpu_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> GpuBenchmark:
     """Time a call with device timers and give the samples to pytest-benchmark.
@@ -233,7 +250,8 @@ def gpu_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> GpuBenchmar
 
     item, mine = request.node, state(request.config)
     if mine.measurements is None:
-        mine.measurements = Measurements()
+        lock = not request.config.getoption("gpu_benchmark_no_lock")
+        mine.measurements = Measurements(partial(_say, request.config), lock=lock)
     clock = item.stash.get(_CLOCK, None)
     made = GpuBenchmark(benchmark, clock or ReplayClock(), settings(item), mine.measurements, mine.facts)
     if clock is None:
@@ -242,3 +260,11 @@ def gpu_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> GpuBenchmar
         # A usage error inside a worker would look like a crash of pytest itself.
         made.fail(str(conflicts.conflict(request.config)))
     return made
+
+
+def _say(config: pytest.Config, text: str) -> None:
+    """Tell people at once whom a measurement waits for; what a test prints is only shown when it has failed."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    line = f"\ngpu_benchmark: {text.partition(';')[0]}; --gpu-benchmark-no-lock goes on all the same"
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        print(line, file=sys.stderr, flush=True)

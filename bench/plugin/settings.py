@@ -17,7 +17,8 @@ class Settings:
     min_samples: per call;  max_samples: likewise
     target:      half width of the median's 95 % interval, as a share of the median, that is narrow enough
     warmup:      seconds each call runs untimed before
-    timer:       a `mohge.bench.timing.Timer` to use, or a function that makes one for a device; None for the usual one
+    timer:       the way to time in a word (auto, cpu, events, graph, cupti), a `mohge.bench.timing.Timer` to use, or a
+                 function that makes one for a device
     """
 
     device: str = "auto"
@@ -27,7 +28,7 @@ class Settings:
     max_samples: int = 1000
     target: float = 0.01
     warmup: float = 0.1
-    timer: Any = None
+    timer: Any = "auto"
 
     def updated(self, given: Mapping[str, Any], where: str) -> Settings:
         """With what is given; None leaves a setting as it is. Raises ValueError naming `where` for an unknown one."""

@@ -16,6 +16,7 @@ from mohge.bench.plugin.hooks import refuse_conflicts
 from mohge.bench.plugin.layers import LayerBench
 from mohge.bench.runner.grids import REAL, check_device, check_dtype, check_implementations
 from mohge.bench.runner.jobs import scaled_down
+from mohge.bench.timing import check_way
 from mohge.bench.workloads import Case, Workload, parse_routing
 from mohge.dispatch import BACKENDS
 from mohge.kernels import IMPLEMENTATIONS, PHASES
@@ -74,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _grid(config: pytest.Config) -> Grid:
     device = check_device(config.getoption("gpu_benchmark_device") or "auto")
     kind = device.partition(":")[0]
+    check_way(device, config.getoption("gpu_benchmark_timer") or "auto")
     dtype = check_dtype(str(config.getoption("suite_dtype")), device)
 
     def option(name: str) -> Any:

@@ -48,6 +48,13 @@ def scripted(gpu_benchmark):
 '''
 
 
+@pytest.fixture(autouse=True)
+def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nobody else's measurement holds up a test."""
+    monkeypatch.setenv("MOHGE_LOCKS", str(tmp_path / "locks"))
+    return tmp_path / "locks"
+
+
 @pytest.fixture
 def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs a test file with the plugin: session(source, *options, script={name: samples})."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -83,3 +85,48 @@ def test_codspeed_that_only_lies_about_is_no_conflict(session: Any, pytester: py
     result = session(ONE, "-p", "pytest_codspeed", script=SCRIPT)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*Median*"])
+
+
+HOLDER = """
+import sys
+from mohge.bench.runner.lock import device_lock
+
+with device_lock("cpu"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_measurement_waits_for_another_process_and_says_for_whom(session: Any, saved: Any) -> None:
+    """The other process gives the device back when this session has said that it waits for it."""
+    held = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert held.stdout is not None
+        assert held.stdout.readline() == "held\n"
+        free = session(ONE, "--gpu-benchmark-no-lock", script=SCRIPT)
+        free.assert_outcomes(passed=1)
+        source = RELEASE.replace("PROCESS", str(held.pid)) + ONE
+        waited = session(source, "--benchmark-json=out.json", script=SCRIPT)
+    finally:
+        held.kill()
+        held.communicate()
+    waited.assert_outcomes(passed=1)
+    waited.stderr.fnmatch_lines(["gpu_benchmark: waiting for cpu: *--gpu-benchmark-no-lock goes on all the same"])
+    assert len(saved()["benchmarks"]) == 1
+
+
+RELEASE = """
+import os, signal, pytest
+from mohge.bench.plugin import hooks
+
+@pytest.fixture(autouse=True)
+def release(monkeypatch):
+    said = hooks._say
+
+    def say(config, text):
+        said(config, text)
+        os.kill(PROCESS, signal.SIGKILL)
+
+    monkeypatch.setattr(hooks, "_say", say)
+
+"""

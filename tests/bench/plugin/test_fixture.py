@@ -25,6 +25,7 @@ def test_pair(gpu_benchmark, name):
     gpu_benchmark.interleaved(CALLS, name, **OPTIONS)
     gpu_benchmark.extra_info["taken"] = len(TIMER.taken)
 """
+CPU = ("--gpu-benchmark-device=cpu",)
 TIMES = [3.1, 4.7, 3.3, 1e3 / 7, 2.9]
 
 
@@ -166,6 +167,12 @@ def test_asked_for_too_late_is_said(session: Any) -> None:
     result.stdout.fnmatch_lines(["*gpu_benchmark: expected to be an argument of the test*"])
 
 
+def test_a_way_of_timing_that_is_impossible_here_fails_with_the_reason(session: Any) -> None:
+    result = session("def test_one(gpu_benchmark):\n    gpu_benchmark(int)\n", *CPU, "--gpu-benchmark-timer=graph")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*timer graph: expected a GPU, got the device cpu*"])
+
+
 def test_a_real_cpu_time_is_plausible(session: Any, saved: Any) -> None:
     """Between nothing and the whole session: the one test here with the real timer."""
     source = (
@@ -175,3 +182,4 @@ def test_a_real_cpu_time_is_plausible(session: Any, saved: Any) -> None:
     (benchmark,) = saved()["benchmarks"]
     assert 0 < benchmark["stats"]["median"] < 10
     assert "monotonic clock" in benchmark["extra_info"]["method"]
+    assert benchmark["extra_info"]["timer"] == "cpu"

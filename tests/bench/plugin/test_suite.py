@@ -167,6 +167,7 @@ BAD = {
     "--suite-routings=hot_set:0.5,0.9,routr": "ERROR: unknown routing 'routr'; did you mean 'router'?*",
     "--suite-implementations=tritn": "ERROR: unknown implementation 'tritn'; did you mean 'triton'?*",
     "--suite-dtype=int8": "ERROR: dtype: expected *, got 'int8'*",
+    "--gpu-benchmark-timer=graph": "ERROR: timer graph: expected a GPU, got the device cpu*",
     "--gpu-benchmark-device=tpu": "ERROR: device: expected auto, cpu, cuda or cuda:N, got 'tpu'*",
 }
 
