@@ -256,8 +256,8 @@ class TuningRecord:
                    ratio with ratio_low and ratio_high, time_us, cases, ...
     winner:        the finalist that beats the current configuration, or None where that one is kept
     study:         the study's name in its storage
-    notes:         verdict and ended (in words), mode, current and built_in (configurations), routings, choices, sampler,
-                   dtype; machine (the rates a prediction assumes), replayed (the file)
+    notes:         verdict and ended (in words), mode, current and built_in (configurations), routings, choices,
+                   sampler, dtype; machine (the rates a prediction assumes), replayed (the file)
     """
 
     implementation: str

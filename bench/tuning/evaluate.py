@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from ...kernels.tunable import Value
 from ..runner.lock import device_lock
-from ..runner.process import Children, Event, How
+from ..runner.process import START_SILENCE, Children, Event, How
 from .outcome import Outcome, Result
 from .process import WORKER, DownError, TrialProcess, UnusableError
 from .task import StudyTask
@@ -51,6 +51,7 @@ class WorkerEvaluator:
         self._task, self._on_event, self._lock, self._command = task, on_event, lock, command
         self._children = children or Children()
         self._process: TrialProcess | None = None
+        self._prepared = False
 
     def evaluate(self, values: Mapping[str, Value]) -> Result:
         """Rules and binaries first; only what nothing speaks against is run, or predicted."""
@@ -100,7 +101,16 @@ class WorkerEvaluator:
 
         self._running()  # starting one, which nobody times, needs no lock
         with device_lock(self._task.device, wait=self._lock, say=say):
+            if not self._prepared:  # weights and the current configuration: no trial's time
+                self._ask_to_prepare()
             return self._ask(question, seconds)
+
+    def _ask_to_prepare(self) -> None:
+        try:
+            self._ask({"do": "prepare"}, START_SILENCE)
+        except DownError as down:
+            raise UnusableError(f"the current configuration cannot be prepared: {down}") from down
+        self._prepared = True
 
     def _ask(self, question: Event, seconds: float | None = None) -> Event:
         process = self._running()
@@ -118,7 +128,7 @@ class WorkerEvaluator:
         return self._process
 
     def _drop(self) -> None:
-        process, self._process = self._process, None
+        process, self._process, self._prepared = self._process, None, False
         if process is not None:
             process.__exit__()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ...kernels import tuned
-from ...kernels.common import gpu_name
 from ...reference import LayerSpec
 from ..records import TuningRecord, load_run
 from ..runner.grids import check_device
@@ -71,6 +70,7 @@ def tasks_for(wanted: Wanted) -> list[StudyTask]:
         machine = machine_from_run(load_run(wanted.roof), str(wanted.roof)) if wanted.roof else H200
     elif wanted.roof is not None:
         raise ValueError("--roof: expected a prediction to use it for, but this GPU is measured on")
+    gpu = machine.name if machine else _gpu(device)
     tasks = []
     for tokens in _tokens(wanted.tokens):
         for routing_class in _classes(wanted.routing_class):
@@ -81,7 +81,7 @@ def tasks_for(wanted: Wanted) -> list[StudyTask]:
                 routing_class=routing_class,
                 dtype=dtype,
                 device=device,
-                gpu=machine.name if machine else gpu_name(device),
+                gpu=gpu,
                 mode=mode,
                 sources=choose_sources(wanted.spec, tokens, routing_class, named, wanted.trace, wanted.seed),
                 choices=space,
@@ -130,6 +130,12 @@ def _check_supported(name: str, tunable: Any, spec: LayerSpec, dtype: str, devic
     reason = supports(spec, getattr(torch, dtype), torch.device(device)) if supports is not None else None
     if reason is not None:
         raise ValueError(f"{name}: {reason}")
+
+
+def _gpu(device: str) -> str:
+    from ...kernels.common import gpu_name
+
+    return gpu_name(device)
 
 
 def _tokens(text: str) -> list[int]:

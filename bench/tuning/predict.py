@@ -127,8 +127,8 @@ def predicted_us(
     if len(works) != len(records):
         raise ValueError(f"records: expected one for each of {len(works)} launches, got {len(records)}")
     total = 0.0
-    for gemm, work, record in zip(GEMMS, works, records, strict=True):
-        asked = values.get(f"{gemm}_blocks_per_sm")
+    for place, (work, record) in enumerate(zip(works, records, strict=True)):
+        asked = values.get(f"{GEMMS[place]}_blocks_per_sm") if place < len(GEMMS) else None
         blocks = resident_blocks(record, work.threads, asked if isinstance(asked, int) else None)
         slots = machine.sms * blocks
         tflops = machine.tensor_tflops if record.get("tensor_instructions") else machine.fma_tflops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 JOURNAL = "journal:"
 # Several processes may write to one SQLite file; each waits this long for its turn.
 _SQLITE_WAIT_S = 60
+_ATTEMPTS, _AGAIN_S = 4, 0.2
 
 
 def optuna() -> Any:
@@ -59,18 +61,27 @@ def _in_a_folder(text: str, file: str) -> Path:
 
 
 def open_storage(url: str) -> Any:
-    """The Optuna storage that `storage_url` names. Raises ValueError when it cannot be opened."""
-    package = optuna()
-    try:
-        with quiet():
-            if url.startswith(JOURNAL):
-                from optuna.storages.journal import JournalFileBackend
+    """The Optuna storage that `storage_url` names. Raises ValueError when it cannot be opened.
 
-                return package.storages.JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
-            wait = {"timeout": _SQLITE_WAIT_S} if url.startswith("sqlite") else {}
-            return package.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
-    except ImportError as error:
-        raise ValueError(f"--storage {url}: expected a database driver: pip install psycopg2-binary") from error
-    except Exception as error:  # whatever the database's driver raises
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"--storage {url}: cannot be opened: {line}") from error
+    Tried again a few times: of two processes that make the tables of a new database at once, one fails.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with quiet():
+                return _opened(url)
+        except ImportError as error:
+            raise ValueError(f"--storage {url}: expected a database driver: pip install psycopg2-binary") from error
+        except Exception as error:  # whatever the database's driver raises
+            if attempt == _ATTEMPTS:
+                line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise ValueError(f"--storage {url}: cannot be opened: {line}") from error
+            time.sleep(_AGAIN_S * attempt)
+    raise AssertionError("every attempt returns or raises")
+
+
+def _opened(url: str) -> Any:
+    storages = optuna().storages
+    if url.startswith(JOURNAL):
+        return storages.JournalStorage(storages.journal.JournalFileBackend(url.removeprefix(JOURNAL)))
+    wait = {"timeout": _SQLITE_WAIT_S} if url.startswith("sqlite") else {}
+    return storages.RDBStorage(url, engine_kwargs={"connect_args": wait})

@@ -1,8 +1,9 @@
 """The worker process of a study: examines, predicts and measures configurations, one question after another.
 
-First line of standard input: the study's task. Then a question a line, {"do": "examine" | "predict" | "measure" |
-"finals", ...}, each answered with JSON lines on standard output: begin (what is being done), and answer. The file named
-on the command line holds one byte, the place of the configuration that is running among those of the question.
+First line of standard input: the study's task. Then a question a line, {"do": "examine" | "predict" | "prepare" |
+"measure" | "finals", ...}, each answered with JSON lines on standard output: begin (what is being done), and answer. The
+file named on the command line holds one byte, the place of the configuration that is running among those of the
+question.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ...kernels.tunable import Value
-from ..gate import status_of
 from ..records.codec import dumps
 from ..runner.process import NOBODY, die_with_parent
 from ..workloads import routing_counts
-from .measure import Bench, Candidate, ContextLostError
 from .outcome import Outcome, Result, key_of
 from .predict import predicted_us
 from .static import examine
 from .task import StudyTask, load_tunable
+
+if TYPE_CHECKING:
+    from .measure import Bench, Candidate
 
 CONTEXT_LOST = 70  # the exit code
 
@@ -60,7 +62,8 @@ class TrialWorker:
             verdict = examine(self._tunable, values, self._task.spec, self._task.dtype, known)
         except Exception as error:  # a compiler that cannot work here: where configurations run, they still can
             outcome = Outcome.CRASHED if self._task.mode == "predicted" else None
-            return {"outcome": outcome, "reason": f"not compiled ahead of time: {status_of(error)[1]}", "resources": []}
+            line = (str(error).splitlines() or [""])[0]
+            return {"outcome": outcome, "reason": f"not compiled: {type(error).__name__}: {line}", "resources": []}
         self._resources[key_of(values)] = verdict.resources
         spared = verdict.outcome is Outcome.PRUNED_STATIC and key_of(values) == current
         outcome = None if spared else verdict.outcome
@@ -93,17 +96,21 @@ class TrialWorker:
         """All candidates and the current configuration against each other."""
         return {"results": [one.result().to_dict() for one in self._run(candidates, seconds)]}
 
+    def _prepare(self) -> dict[str, Any]:
+        """Weights, cases and the current configuration. Imports torch, which predictions do not need."""
+        from .measure import Bench
+
+        self._emit(event="begin", what="preparing the current configuration")
+        self._bench = Bench(self._task, self._tunable, self._marker, lambda what: self._emit(event="begin", what=what))
+        self._bench.prepare()
+        if self._bench.unusable:
+            self._emit(event="unusable", reason=f"the current configuration cannot be timed: {self._bench.unusable}")
+        return {}
+
     def _run(self, configurations: Sequence[Mapping[str, Value]], seconds: float) -> list[Candidate]:
-        if self._bench is None:
-            self._emit(event="begin", what="preparing the current configuration")
-            self._bench = Bench(
-                self._task, self._tunable, self._marker, lambda what: self._emit(event="begin", what=what)
-            )
-            self._bench.prepare()
-        unusable = self._bench.unusable
-        if unusable:
-            self._emit(event="unusable", reason=f"the current configuration cannot be timed: {unusable}")
-            return []
+        from .measure import Candidate, ContextLostError
+
+        assert self._bench is not None  # asked to prepare first
         candidates = [Candidate(dict(values)) for values in configurations]
         try:
             self._bench.run(candidates, seconds)

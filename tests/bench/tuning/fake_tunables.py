@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mohge.kernels import Layer, load, tuned
 from mohge.kernels.tunable import GemmWork, Value
@@ -22,31 +21,35 @@ from mohge.reference import LayerSpec
 SPEC = LayerSpec("tiny", hidden=16, widths=(8, 16), experts_per_group=2, top_k=2, top_groups=2)
 # Every worker process adds a line for every configuration that it runs, so that tests can count.
 LOG_VARIABLE = "FAKE_TUNABLES_LOG"
+# The configuration of this delay does not come back.
+PAUSE_VARIABLE = "FAKE_TUNABLES_PAUSE"
 
 
 class FakeLayer:
     """torch_loop with a configuration: `delay` rounds of needless work, and a `fault`."""
 
     def __init__(self, inner: Layer, values: Mapping[str, Value]) -> None:
-        self._inner, self._values = inner, values
+        import torch
+
+        self._torch, self._inner, self._values = torch, inner, values
         self._ballast = torch.ones(256, 256)
 
-    def __call__(self, x: torch.Tensor, plan: Any) -> torch.Tensor:
+    def __call__(self, x: Any, plan: Any) -> Any:
         fault = self._values.get("fault", "none")
         if fault == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         if fault == "hang":
             time.sleep(600)
         if fault == "memory":
-            raise torch.OutOfMemoryError("fake: tried to allocate 1 TiB")
+            raise self._torch.OutOfMemoryError("fake: tried to allocate 1 TiB")
         if fault == "raise":
             raise RuntimeError("fake: an illegal memory access was encountered")
         for _ in range(int(self._values["delay"])):
-            torch.mm(self._ballast, self._ballast)
+            self._torch.mm(self._ballast, self._ballast)
         y = self._inner(x, plan)
         return y * 1.5 if fault == "wrong" else y
 
-    def phases(self, x: torch.Tensor, plan: Any) -> Any:
+    def phases(self, x: Any, plan: Any) -> Any:
         return self._inner.phases(x, plan)
 
     def executed_flops(self, counts: Any) -> int:
@@ -89,6 +92,8 @@ class FakeTunable:
         if LOG_VARIABLE in os.environ:
             with Path(os.environ[LOG_VARIABLE]).open("a", encoding="utf-8") as file:
                 file.write(f"{sorted(values.items())}\n")
+            if str(values["delay"]) == os.environ.get(PAUSE_VARIABLE):
+                time.sleep(600)
         return FakeLayer(load("torch_loop").prepare(spec, weights, device, dtype), values)
 
 
@@ -96,7 +101,7 @@ class FakeTunable:
 PLAIN = FakeTunable({"delay": (0, 1, 4, 8, 12, 13)}, {"delay": 8})
 # Every fault once, beside a good configuration.
 FAULTY = FakeTunable(
-    {"delay": (0, 13), "fault": ("none", "crash", "hang", "memory", "raise", "wrong"), "idle": (0, 1)},
+    {"delay": (0, 13), "fault": ("none", "memory", "raise", "wrong", "crash", "hang"), "idle": (0, 1)},
     {"delay": 0, "fault": "none"},
 )
 STATIC = FakeTunable(
