@@ -167,7 +167,7 @@ def _tuned(
         console.print(again, highlight=False, soft_wrap=True, markup=False)
         raise
     result = load_run(writer.path)
-    rows = proposed_rows(result, str(writer.path))
+    rows = proposed_rows(result, _source(writer.path))
     if json != "-":
         for record in records:
             show_study(record)
@@ -189,11 +189,17 @@ def _apply_run(run: Path | None, table: Path, allow_predicted: bool, json: str |
     if run is None:
         raise ValueError(f"{APPLY}: expected a run whose winners enter the table, got none")
     path = run_path(run)
-    rows = proposed_rows(load_run(path), str(path))
+    rows = proposed_rows(load_run(path), _source(path))
     lines = apply_rows(rows, table, allow_predicted=allow_predicted) if rows else []
     if not write_json(json, {"table": str(table), "rows": plain(rows), "changed": bool(lines)}):
         show_changes(lines, f"written to {table}" if rows else f"{path} has no winner")
     return 0 if rows else 1
+
+
+def _source(path: Path) -> str:
+    """How the table names a run file: from here where it lies below, so that it reads the same in every checkout."""
+    whole, here = path.resolve(), Path.cwd().resolve()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
 
 
 def _trace(trace: Path | None, domain: str | None, layer: int | None) -> Source | None:

@@ -1,8 +1,8 @@
 """The worker process of a study: examines, predicts and measures configurations, one question after another.
 
 First line of standard input: the study's task. Then a question a line, {"do": "examine" | "predict" | "prepare" |
-"measure" | "finals", ...}, each answered with JSON lines on standard output: begin (what is being done), and answer. The
-file named on the command line holds one byte, the place of the configuration that is running among those of the
+"measure" | "finals", ...}, each answered with JSON lines on standard output: begin (what is being done), and answer.
+The file named on the command line holds one byte, the place of the configuration that is running among those of the
 question.
 """
 

@@ -59,25 +59,6 @@ def test_every_fault_is_an_outcome_and_the_study_goes_on(make_task: MakeTask, tu
     assert "keep the current configuration" in record.notes["verdict"]
 
 
-def test_a_faster_configuration_wins_with_its_interval(make_task: MakeTask, tune, monkeypatch, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    monkeypatch.setenv("FAKE_TUNABLES_LOG", str(log))
-    record = tune(make_task("STATIC", choices={"delay": (0, 40), "binary": ("good", "spills", "shared", "broken")},
-                            trials=20, tokens=20, routing_class="any"))  # fmt: skip
-    assert record.provenance is Provenance.MEASURED
-    assert record.winner is not None
-    assert record.winner["values"] == {"delay": 0, "binary": "good"}
-    assert record.winner["ratio_high"] < 1
-    (case,) = record.winner["cases"]
-    assert case["counts"] == "cold"  # 20 tokens are a decode step
-    assert case["time_us"] == case["cold"]["median_us"]
-    assert "all 20 tokens" in case["checked"]
-    assert record.trials[0]["origin"] == "current"
-    assert record.trials[0]["ratio"] == 1.0
-    assert "'good'" in log.read_text(encoding="utf-8")
-    assert not any(bad in log.read_text(encoding="utf-8") for bad in ("spills", "shared", "broken"))
-
-
 def test_a_study_whose_current_configuration_fails_says_so(make_task: MakeTask, tune) -> None:
     record = tune(make_task("BROKEN", trials=5))
     assert "the current configuration cannot be timed: incorrect" in record.notes["ended"]

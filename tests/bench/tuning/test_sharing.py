@@ -76,8 +76,9 @@ SPEC = "hidden = 16\nwidths = [8, 16]\nexperts_per_group = 2\ntop_k = 2\ntop_gro
 
 def start(*arguments: str, cwd: Path, **more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mohge", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=cwd, env={**os.environ, **more}, text=True, **pipes)
+    environment = {**os.environ, **more}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, env=environment, text=True, stdout=pipe, stderr=pipe)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
