@@ -19,7 +19,7 @@ from ..records import Samples, Status
 from ..runner.process import NOBODY
 from ..runner.stopwatch import GuardedTimer
 from ..runner.worker import PROOF_IMPLEMENTATIONS, PROOF_TOKENS
-from ..timing import Failure, make_timer, measure_interleaved, ratio_interval
+from ..timing import Failure, counted_pairs, make_timer, measure_interleaved, ratio_interval
 from ..workloads import Case, parse_routing
 from .energy import EnergyMeter, meter_for
 from .outcome import Outcome, Result, key_of
@@ -256,7 +256,7 @@ class Bench:
 
 def _entry(mine: Mapping[str, Samples], current: Mapping[str, Samples], counts: str) -> dict[str, Any]:
     """The figures of one case: times with their intervals, and the ratio of those that count with its own."""
-    ratio = ratio_interval(mine[counts].samples_us, current[counts].samples_us)
+    ratio = ratio_interval(*counted_pairs(mine[counts], current[counts]))
     times = {
         kind: {
             "median_us": samples.median_us,

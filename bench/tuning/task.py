@@ -157,7 +157,9 @@ def with_configurations(task: StudyTask) -> StudyTask:
     Values of these configurations that are no choices become choices. Raises ValueError.
     """
     tunable, rows = load_tunable(task.implementation), task.tokens * task.spec.top_k
-    current = tunable.current_values(task.spec, rows, task.dtype)
+    # The table knows more than an implementation that is told nothing of the routing and the GPU.
+    row = tuned.lookup(task.implementation, task.gpu, task.spec, task.tokens, task.routing_class, task.dtype)
+    current = dict(row or tunable.current_values(task.spec, rows, task.dtype))
     with _without_table():
         built_in = tunable.current_values(task.spec, rows, task.dtype)
     choices: dict[str, tuple[Value, ...]] = {}
