@@ -83,8 +83,10 @@ def show_study(record: TuningRecord) -> None:
     table(title, [*numbers, "differs from the current one in"], rows, right=numbers)
     counts = Counter(trial["outcome"] for trial in record.trials)
     ended = record.notes["ended"]
+    trials = f"{len(record.trials)} trials: " if record.trials else "no trials"
     console.print(
-        f"{len(record.trials)} trials: {', '.join(f'{count} {outcome}' for outcome, count in counts.most_common())}"
+        trials
+        + ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
         + (f"; {ended}" if ended else ""),
         highlight=False,
         soft_wrap=True,

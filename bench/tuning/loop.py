@@ -73,8 +73,12 @@ def _known(board: Board, values: Mapping[str, Value]) -> bool:
 
 def _tried(board: Board, claim: Claim, evaluator: Evaluator, on_event: Callable[[Event], None]) -> Result:
     on_event({"event": "begin", "what": f"trial {claim.number}"})
-    with claim.beating():
-        result = evaluator.evaluate(claim.values)
+    try:
+        with claim.beating():
+            result = evaluator.evaluate(claim.values)
+    except BaseException as error:  # interrupted, or nothing can be tried here: the configuration is free again
+        board.finish(claim, Result(Outcome.LOST, f"not ended: {error or type(error).__name__}"))
+        raise
     return board.finish(claim, result)
 
 

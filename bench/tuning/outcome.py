@@ -22,7 +22,7 @@ class Outcome(StrEnum):
     CRASHED, TIMEOUT, OUT_OF_MEMORY
                     took its process down or raised; did not end in time; did not fit
     DUPLICATE       the configuration of an earlier trial, whose result stands here too
-    LOST            its process was killed before it ended; the configuration is tried again
+    LOST            its process was killed or interrupted before it ended; the configuration is tried again
     NOT_RECORDED    replayed from a record that does not have it
     """
 
