@@ -72,17 +72,15 @@ def test_without_optuna_one_line_says_how_to_get_it(
     assert "expected Optuna, which is not installed: pip install optuna" in capsys.readouterr().err
 
 
-def test_from_the_command_to_the_table(tmp_path: Path) -> None:
+def test_from_the_command_to_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.toml").write_text(SPEC, encoding="utf-8")
     path = os.pathsep.join([str(FAKES), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "FAKE_TUNABLES_LOG": str(tmp_path / "log")}
 
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-m", "mohge", "tune", *arguments]
-        return subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
-
     chosen = ("fake_tunables:STATIC", "--spec", "tiny.toml", "--tokens", "20", "--seconds", "0.02", "--device", "cpu")
-    done = command(*chosen, "--fix", "binary=good,spills", "--sampler", "grid", "--table", "own.json", "--apply")
+    more = ("--fix", "binary=good,spills", "--sampler", "grid", "--table", "own.json", "--apply")
+    words = [sys.executable, "-m", "mohge", "tune", *chosen, *more]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     run = load_run(folder)
@@ -106,6 +104,7 @@ def test_from_the_command_to_the_table(tmp_path: Path) -> None:
     assert (row.provenance, row.gpu, row.tokens, row.routing_class) == ("measured", "cpu", 32, "any")
     assert tuned.read_table(folder / "proposal.json") == (row,)
 
-    again = command("apply", str(folder), "--table", "own.json", "--json", "-")
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["changed"] is False
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", "apply", str(folder), "--table", str(tmp_path / "own.json"), "--json", "-"])
+    assert ended.value.code == 0
+    assert [row["values"] for row in json.loads(capsys.readouterr().out)["rows"]] == [dict(row.values)]
