@@ -19,6 +19,8 @@ from mohge.kernels.tunable import GemmWork, Value
 from mohge.reference import LayerSpec
 
 SPEC = LayerSpec("tiny", hidden=16, widths=(8, 16), experts_per_group=2, top_k=2, top_groups=2)
+# Long beside everything else, so that a busy machine does not make the slower configuration the faster one.
+DELAY_S = 0.005
 # Every worker process adds a line for every configuration that it runs, so that tests can count.
 LOG_VARIABLE = "FAKE_TUNABLES_LOG"
 # The configuration of this delay does not come back.
@@ -26,13 +28,12 @@ PAUSE_VARIABLE = "FAKE_TUNABLES_PAUSE"
 
 
 class FakeLayer:
-    """torch_loop with a configuration: `delay` rounds of needless work, and a `fault`."""
+    """torch_loop with a configuration: `delay` times DELAY_S of sleep, and a `fault`."""
 
     def __init__(self, inner: Layer, values: Mapping[str, Value]) -> None:
         import torch
 
         self._torch, self._inner, self._values = torch, inner, values
-        self._ballast = torch.ones(256, 256)
 
     def __call__(self, x: Any, plan: Any) -> Any:
         fault = self._values.get("fault", "none")
@@ -44,8 +45,7 @@ class FakeLayer:
             raise self._torch.OutOfMemoryError("fake: tried to allocate 1 TiB")
         if fault == "raise":
             raise RuntimeError("fake: an illegal memory access was encountered")
-        for _ in range(int(self._values["delay"])):
-            self._torch.mm(self._ballast, self._ballast)
+        time.sleep(int(self._values["delay"]) * DELAY_S)
         y = self._inner(x, plan)
         return y * 1.5 if fault == "wrong" else y
 
@@ -105,8 +105,8 @@ FAULTY = FakeTunable(
     {"delay": 0, "fault": "none"},
 )
 STATIC = FakeTunable(
-    {"delay": (0, 4), "binary": ("good", "spills", "shared", "scalar", "broken")},
-    {"delay": 4, "binary": "good"},
+    {"delay": (0, 10), "binary": ("good", "spills", "shared", "scalar", "broken")},
+    {"delay": 10, "binary": "good"},
     {
         "spills": {"spills": 96},
         "shared": {"shared_bytes": 300_000},
