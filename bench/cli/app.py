@@ -21,6 +21,7 @@ from .place import place
 from .report import report
 from .run import run
 from .trace import trace
+from .tune import tune
 
 # Typer brings its own copy of Click or depends on it, by version; its errors are found through one that it exports.
 UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -36,7 +37,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, doctor, bench, compare, place, trace, report):
+for command in (run, doctor, bench, compare, tune, place, trace, report):
     app.command(epilog=command.__doc__.partition("Example: ")[2] if command.__doc__ else None)(command)
 
 

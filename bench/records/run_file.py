@@ -106,6 +106,16 @@ class RunWriter:
         """Add one tuning study, or the JSON of one."""
         self._add([("tuning", _encoded(TuningRecord, tuning, "tuning"))])
 
+    def put_tuning(self, tuning: TuningRecord) -> None:
+        """Add a tuning study, or replace what is there of it: a study grows trial by trial."""
+        item, studies = dumps(tuning), self._lists["tuning"]
+        place = next((n for n, known in enumerate(studies) if json.loads(known)["study"] == tuning.study), None)
+        if place is None:
+            self._add([("tuning", item)])
+        else:
+            studies[place] = item
+            self._write()
+
     def add_case(self, records: Sequence[Record], placements: Sequence[PlacementRecord] = ()) -> None:
         """Add what belongs together in one go: the records of a case and its placements."""
         items = [("placements", dumps(placement)) for placement in placements]

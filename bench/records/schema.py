@@ -255,12 +255,19 @@ class TuningRecord:
     spec_class, tokens, routing_class: what the winner is for, as the table of tuned configurations keys it
     case:          the case the trials ran
     objective:     what was minimised, in words, with its unit
-    trials:        number, state, values (the configuration), objective, reason, seconds, ... of each, in order
-    importance:    share of the objective's variance by parameter
-    pareto:        numbers of the trials that are best in time or energy
-    finalists:     the best trials timed again against each other, interleaved
-    winner:        number, values and figures of the best, or None where nothing won
+    trials:        of each, in order: number, state (Optuna's), outcome (complete, invalid, pruned_static, incorrect,
+                   crashed, timeout, out_of_memory, duplicate, lost, not_recorded, running), reason, origin (current,
+                   built-in, sampler, again, ...), values (the configuration), ratio (its time over that of the current
+                   configuration, in the case where it does worst), time_us and energy_j there, seconds it took,
+                   started, worker, cases (times and ratio of each routing), resources (as compiled)
+    importance:    share by parameter of what tells the best trials from all; the method is in the notes
+    pareto:        numbers of the trials that no other one beats in both time and energy, fastest first
+    finalists:     the best trials timed again against each other, interleaved, best first: number, values, outcome,
+                   ratio with ratio_low and ratio_high, time_us, cases, ...
+    winner:        the finalist that beats the current configuration, or None where that one is kept
     study:         the study's name in its storage
+    notes:         verdict and ended (in words), mode, current and built_in (configurations), routings, choices,
+                   sampler, dtype; machine (the rates a prediction assumes), replayed (the file)
     """
 
     implementation: str

@@ -24,7 +24,7 @@ class Ability:
     """One part of the suite on this machine.
 
     part:   an implementation's name, or another part of the suite
-    mode:   measured, interpreted, simulated, compiled, complete (for parts that need no GPU) or no
+    mode:   measured, interpreted, simulated, compiled, predicted, complete (for parts that need no GPU) or no
     detail: what that means here, in one line
     remedy: what would make it better; empty when nothing is missing
     """
@@ -64,6 +64,7 @@ def abilities() -> list[Ability]:
         _ahead_of_time("cupy", "cuda-bindings", "compiles for sm_90a with NVRTC"),
         _ahead_of_time("numba", "numba-cuda", "compiles to PTX for compute capability 9.0"),
         _report(),
+        _tuning(),
         _cupti(),
     ]
 
@@ -144,6 +145,15 @@ def _cupti() -> Ability:
     except ValueError as error:
         return Ability(part, "no", str(error), "pip install mohge[cupti]; the timers events and graph need no package")
     return Ability(part, "measured", f"cupti-python {installed('cupti-python')}")
+
+
+def _tuning() -> Ability:
+    version = installed("optuna")
+    if not version:
+        return Ability("tuning", "no", "optuna is not installed", "pip install optuna")
+    if cuda_device():
+        return Ability("tuning", "measured", f"optuna {version}")
+    return Ability("tuning", "predicted", f"{NO_GPU}: times predicted from compiled binaries", GPU_REMEDY)
 
 
 def machine() -> dict[str, Any]:
