@@ -127,40 +127,6 @@ class Cluster:
         return replace(self, nodes=nodes, speeds=speeds)
 
 
-NVLINK_NCCL = Link(
-    "nvlink",
-    alpha_s=11e-6,
-    bytes_per_s=280e9,
-    source="middle of 9-13 us and 272-289 GB/s, fits to NCCL all-to-all on 8 GPUs that are 13-19 % off "
-    "(aiconfigurator's H200 tables); nominal 450 GB/s",
-)
-
-
-def _rdma(nodes: int, alpha_us: float, gb_per_s: float, rate_source: str) -> Link:
-    return Link(
-        f"rdma-{nodes}-nodes",
-        alpha_s=alpha_us * 1e-6,
-        bytes_per_s=gb_per_s * 1e9,
-        source=f"{rate_source}; start-up of DeepEP's low-latency kernels on {nodes} nodes (aiconfigurator's H200 "
-        "tables); nominal 400 Gb/s = 50 GB/s",
-    )
-
-
-H200X8 = Cluster("h200x8", nodes=1, ranks_per_node=8, inside=NVLINK_NCCL, memory_bytes=141 * 10**9)
-CLUSTERS: dict[str, Cluster] = {
-    "h200x8": H200X8,
-    "h200x8-2nodes": replace(
-        H200X8, name="h200x8-2nodes", nodes=2, between=_rdma(2, 20, 38, "38 GB/s a GPU, DeepEP normal on 2 nodes")
-    ),
-    "h200x8-4nodes": replace(
-        H200X8, name="h200x8-4nodes", nodes=4, between=_rdma(4, 25, 45, "45 GB/s a GPU, DeepEP normal on 4 nodes")
-    ),
-    # The published exchanges of normal kernels on 8 nodes look unsound, so the rate of 4 nodes stands in for them.
-    "h200x8-8nodes": replace(
-        H200X8, name="h200x8-8nodes", nodes=8, between=_rdma(8, 27, 45, "45 GB/s a GPU, that of 4 nodes")
-    ),
-}
-
 _KEYS = ("name", "nodes", "ranks_per_node", "inside", "between", "memory_gib", "speeds", "max_nodes")
 _LINK_KEYS = ("alpha_us", "gb_per_s", "source", "table")
 
@@ -213,3 +179,38 @@ def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> No
 def _check_whole(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+
+
+NVLINK_NCCL = Link(
+    "nvlink",
+    alpha_s=11e-6,
+    bytes_per_s=280e9,
+    source="middle of 9-13 us and 272-289 GB/s, fits to NCCL all-to-all on 8 GPUs that are 13-19 % off "
+    "(aiconfigurator's H200 tables); nominal 450 GB/s",
+)
+
+
+def _rdma(nodes: int, alpha_us: float, gb_per_s: float, rate_source: str) -> Link:
+    return Link(
+        f"rdma-{nodes}-nodes",
+        alpha_s=alpha_us * 1e-6,
+        bytes_per_s=gb_per_s * 1e9,
+        source=f"{rate_source}; start-up of DeepEP's low-latency kernels on {nodes} nodes (aiconfigurator's H200 "
+        "tables); nominal 400 Gb/s = 50 GB/s",
+    )
+
+
+H200X8 = Cluster("h200x8", nodes=1, ranks_per_node=8, inside=NVLINK_NCCL, memory_bytes=141 * 10**9)
+CLUSTERS: dict[str, Cluster] = {
+    "h200x8": H200X8,
+    "h200x8-2nodes": replace(
+        H200X8, name="h200x8-2nodes", nodes=2, between=_rdma(2, 20, 38, "38 GB/s a GPU, DeepEP normal on 2 nodes")
+    ),
+    "h200x8-4nodes": replace(
+        H200X8, name="h200x8-4nodes", nodes=4, between=_rdma(4, 25, 45, "45 GB/s a GPU, DeepEP normal on 4 nodes")
+    ),
+    # The published exchanges of normal kernels on 8 nodes look unsound, so the rate of 4 nodes stands in for them.
+    "h200x8-8nodes": replace(
+        H200X8, name="h200x8-8nodes", nodes=8, between=_rdma(8, 27, 45, "45 GB/s a GPU, that of 4 nodes")
+    ),
+}

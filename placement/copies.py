@@ -1,4 +1,4 @@
-"""A placement as a matrix, and the rank that every single row goes to: all that costs and traffic know of placements."""
+"""A placement as a matrix, and the rank that every single row goes to: all that costs know of placements."""
 
 from __future__ import annotations
 

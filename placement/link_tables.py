@@ -53,7 +53,7 @@ def read_deepep_link(
     nodes: int = 1,
     ranks_per_node: int = 8,
 ) -> Link:
-    """DeepEP's kernels, `phase` "dispatch" or "combine"; whether they are normal or low-latency, the file's header says.
+    """DeepEP's kernels, `phase` "dispatch" or "combine"; whether they are normal or low-latency, the header says.
 
     Taken from the measured configuration nearest to hidden, top_k and experts (the link's source names it), on `nodes`
     nodes. The files' routing is uniformly random, so a normal kernel sends each token to D - D/P other ranks, with

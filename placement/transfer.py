@@ -15,7 +15,7 @@ class Transfer:
     """Every plan under every window's loads.
 
     windows:  names of the windows, W of them
-    scores:   float64[L, W, W]: of layer l, planned on window a, scored on window b; what 1.0 means is the score's affair
+    scores:   float64[L, W, W]: of layer l, planned on window a, scored on window b; the unit is that of the score
     """
 
     windows: tuple[str, ...]
@@ -55,7 +55,9 @@ def transfer(
     first = next(iter(shapes.values()))
     for name, shape in shapes.items():
         if shape != first or len(shape) != 2:
-            raise ValueError(f"windows: expected loads of shape {list(first)} everywhere, got {list(shape)} for {name!r}")
+            raise ValueError(
+                f"windows: expected loads of shape {list(first)} everywhere, got {list(shape)} for {name!r}"
+            )
     names = tuple(tables)
     scores = np.empty((first[0], len(names), len(names)))
     for layer in range(first[0]):
