@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from .costs import CostModel, Roofline, cost_table
+from .costs import CostModel, Roofline, cost_table, moved_bytes
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ModelError:
 
 
 def model_error(model: CostModel, rows: Any, widths: Any, seconds: Any) -> ModelError:
-    """Compare a model with measured points, three arrays [M]. Raises ValueError for none, and for seconds not above 0."""
+    """Compare a model with measured points, three arrays [M]. Raises ValueError for none."""
     measured = np.asarray(seconds, dtype=np.float64)
     if not measured.size or not (np.isfinite(measured) & (measured > 0)).all():
         raise ValueError("seconds: expected at least one measured time, all above 0")
@@ -78,7 +78,7 @@ def fit_roofline(hidden: int, rows: Any, widths: Any, seconds: Any, dtype_bytes:
         return Roofline(hidden, flops_per_s, bytes_per_s, overhead_s, dtype_bytes, source)
 
     # The start: all of the quickest call is start-up, and the best rates seen are the roofs.
-    moved = (3.0 * hidden * widths + rows * (2.0 * hidden + 3.0 * widths)) * dtype_bytes
+    moved = moved_bytes(hidden, rows, widths, dtype_bytes)
     start = np.log(
         [seconds.min() / 2, (6.0 * rows * hidden * widths / seconds).max() * 1.1, (moved / seconds).max() * 1.1]
     )

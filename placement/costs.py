@@ -38,7 +38,7 @@ class Roofline:
     """t = overhead_s + max(FLOPs / flops_per_s, bytes / bytes_per_s): predicted, never measured.
 
     An expert of width W with n rows takes 6 n H W FLOPs and moves its weights, 3 H W values, once, and its rows,
-    n (2 H + 3 W) values: in, out, and the intermediate written, read and, before the activation, twice as wide.
+    n (2 H + 2 W) values: in, out, and the intermediate between two GEMMs written and read, as the accounting counts it.
 
     hidden:       H
     flops_per_s:  what the matrix units reach, efficiency included
@@ -67,20 +67,26 @@ class Roofline:
         """Seconds of a call with one expert; rows and widths broadcast. Raises ValueError for negative rows."""
         rows, widths = _checked(rows, widths)
         flops = 6.0 * rows * self.hidden * widths
-        moved = (3.0 * self.hidden * widths + rows * (2.0 * self.hidden + 3.0 * widths)) * self.dtype_bytes
+        moved = moved_bytes(self.hidden, rows, widths, self.dtype_bytes)
         busy = np.maximum(flops / self.flops_per_s, moved / self.bytes_per_s)
         return np.where(rows > 0, self.overhead_s + busy, 0.0)
 
 
-# Dense bf16 and memory rates of the data sheet, with shares of them that large GEMMs and copies commonly reach; only for
-# studies without any measurement. `fit_roofline` puts measured points in their place.
-H200_SHEET = {"flops_per_s": 0.65 * 989e12, "bytes_per_s": 0.8 * 4.8e12, "overhead_s": 5e-6}
+def moved_bytes(hidden: int, rows: Any, widths: Any, dtype_bytes: int) -> NDArray[np.float64]:
+    """Bytes of one expert's weights and of its rows, float64[...], as `Roofline` counts them."""
+    rows, widths = np.asarray(rows, dtype=np.float64), np.asarray(widths, dtype=np.float64)
+    return (3.0 * hidden * widths + rows * (2.0 * hidden + 2.0 * widths)) * dtype_bytes
+
+
+# Dense bf16 and memory rates of the data sheet, with shares of them that large GEMMs and copies commonly reach; only
+# for studies without any measurement. `fit_roofline` puts measured points in their place.
+H200_FLOPS, H200_BYTES, H200_OVERHEAD = 0.65 * 989e12, 0.8 * 4.8e12, 5e-6
 H200_SOURCE = "H200 data sheet (989 bf16 TFLOP/s, 4.8 TB/s), 65 % and 80 % of it assumed, 5 us a call assumed"
 
 
 def h200_roofline(hidden: int) -> Roofline:
     """A prediction for an H200 in bf16 that no measurement stands behind."""
-    return Roofline(hidden, source=H200_SOURCE, **H200_SHEET)
+    return Roofline(hidden, H200_FLOPS, H200_BYTES, H200_OVERHEAD, source=H200_SOURCE)
 
 
 @dataclass(frozen=True)
@@ -146,14 +152,12 @@ def cost_table(rows: Any, widths: Any, seconds: Any, source: str, overhead_s: fl
     return CostTable(known, tuple(at for at, _ in lines), tuple(took for _, took in lines), overhead_s, source)
 
 
-def rank_seconds(
-    model: CostModel, loads: Any, widths: Any, shares: NDArray[np.float64], speeds: Any = 1.0
-) -> NDArray[np.float64]:
-    """Seconds of every rank, float64[P], for rows [E], expert widths [E], shares float64[E, P] and speeds [P].
+def rank_seconds(model: CostModel, rows: Any, widths: Any, speeds: Any = 1.0) -> NDArray[np.float64]:
+    """Seconds of every rank, float64[P], for rows [E, P] of each expert on each rank, widths [E] and speeds [P].
 
-    Rows of a replicated expert may come to fractions of a row; they are costed as such.
+    Shares of replicated experts may come to fractions of a row; they are costed as such.
     """
-    rows = np.asarray(loads, dtype=np.float64)[:, None] * shares
+    rows = np.asarray(rows, dtype=np.float64)
     seconds = model.expert_seconds(rows, np.asarray(widths, dtype=np.float64)[:, None])
     beyond = np.where(rows > 0, seconds - model.overhead_s, 0.0)
     return np.where((rows > 0).any(axis=0), model.overhead_s + beyond.sum(axis=0), 0.0) / speeds
@@ -167,7 +171,7 @@ def _line(rows: NDArray[np.float64], at: NDArray[np.float64], took: NDArray[np.f
 
 def _points_of(rows: NDArray[Any], seconds: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     known = np.unique(rows)
-    return known, np.array([np.median(seconds[rows == at]) for at in known])
+    return known, np.array([np.median(seconds[rows == at]) for at in known], dtype=np.float64)
 
 
 def _checked(rows: Any, widths: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

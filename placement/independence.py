@@ -1,10 +1,10 @@
 """Traffic where only marginals are known: what is expected when experts are used independently of each other.
 
-Of all ways to draw K distinct experts for a token whose experts come up as often as the loads say, the most random one
-(conditional Poisson sampling) draws a set S with probability proportional to the product of odds w_e over S. The chance
-that a token misses all experts of a rank is then e_K(w of the others) / e_K(w of all), with e_K the elementary
-symmetric polynomial. With equal loads this is C(E - m, K) / C(E, K) for a rank with m experts, the formula usually given. Real
-tokens use experts together, so the figures are labelled "independence".
+Of all ways to draw K distinct experts for a token whose experts come up as often as the loads say, the most random
+one (conditional Poisson sampling) draws a set S with probability proportional to the product of odds w_e over S. The
+chance that a token misses all experts of a rank is then e_K(w of the others) / e_K(w of all), with e_K the elementary
+symmetric polynomial. With equal loads this is C(E - m, K) / C(E, K) for a rank with m experts, the formula usually
+given. Real tokens use experts together, so the figures are labelled "independence".
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def expected_traffic(
         raise ValueError(f"tokens_of: expected {tokens:g} tokens over {cluster.ranks} ranks, got {home.tolist()}")
     if not tokens:
         empty = np.zeros((cluster.ranks, cluster.ranks))
-        return Traffic(style, empty, empty.copy(), np.zeros(cluster.ranks), "independence", 0.0)
+        return Traffic(style, empty, empty.copy(), np.zeros(shares.shape), "independence", 0.0)
     odds = sampling_odds(loads / tokens, top_k)
     on_node = shares.reshape(len(shares), cluster.nodes, cluster.ranks_per_node).sum(axis=2)
     node_chance = touch_chance(odds, top_k, on_node)
-    rows = loads @ shares
-    chance = rows / tokens if style == "nccl" else touch_chance(odds, top_k, shares)
+    rows = loads[:, None] * shares
+    chance = rows.sum(axis=0) / tokens if style == "nccl" else touch_chance(odds, top_k, shares)
     vectors = home[:, None] * chance
     if style == "by_node":
         inside, between = passed_on(vectors, home[:, None] * node_chance, cluster)

@@ -31,7 +31,7 @@ class Traffic:
     style:        one of STYLES
     inside:       float64[P, P]  between ranks of one node
     between:      float64[P, P]  between nodes
-    rows:         float64[P]     rows each rank computes
+    expert_rows:  float64[E, P]  rows of each expert that each rank computes
     provenance:   "co-activation" (counted token by token) or "independence" (expected, from a formula)
     nodes_token:  mean number of distinct nodes that hold a token's experts, its home among them only if it holds one
     over_limit:   share of tokens whose experts lie on more nodes than the cluster's `max_nodes` allows; 0 without one
@@ -40,10 +40,15 @@ class Traffic:
     style: str
     inside: NDArray[np.float64]
     between: NDArray[np.float64]
-    rows: NDArray[np.float64]
+    expert_rows: NDArray[np.float64]
     provenance: str
     nodes_token: float
     over_limit: float = 0.0
+
+    @property
+    def rows(self) -> NDArray[np.float64]:
+        """Rows each rank computes, float64[P]."""
+        return self.expert_rows.sum(axis=0)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -98,13 +103,15 @@ def count_traffic(
         inside, between = passed_on(vectors, node_vectors, cluster)
     else:
         inside, between = split(vectors, node_of)
+    expert_rows = np.zeros(shares.shape)
+    np.add.at(expert_rows, (ids, destination), 1)
     spread = on_nodes.sum(axis=1)
     limit = cluster.max_nodes or cluster.nodes
     return Traffic(
         style=style,
         inside=inside,
         between=between,
-        rows=to_rank.sum(axis=0).astype(np.float64),
+        expert_rows=expert_rows,
         provenance="co-activation",
         nodes_token=float(spread.mean()) if tokens else 0.0,
         over_limit=float((spread > limit).mean()) if tokens else 0.0,
