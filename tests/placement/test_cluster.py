@@ -110,6 +110,6 @@ def test_what_a_file_gets_wrong_is_named_with_the_file(tmp_path: Path, old: str,
     (tmp_path / "net.csv").write_text("bytes,us\n1000,10\n2000,20\n")
     path = tmp_path / "lab.toml"
     path.write_text(TOML.replace(old, new, 1))
-    with pytest.raises(ValueError, match="lab.toml") as error:
+    with pytest.raises(ValueError, match=r"lab\.toml") as error:
         Cluster.from_toml(path)
     assert message in str(error.value)

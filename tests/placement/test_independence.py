@@ -73,7 +73,7 @@ def test_the_formula_is_what_independent_tokens_come_to(style: str) -> None:
 
 @pytest.mark.parametrize("layer", [0, 11, 23])
 def test_real_coactivation_beside_the_formula(shared_data: Path, layer: int) -> None:
-    """gpt-oss-20b's own tokens, experts in blocks on 4 and 8 ranks: what each way of counting says, and how they differ."""
+    """gpt-oss-20b's own tokens, experts in blocks on 4 and 8 ranks: what each way of counting says."""
     ids = np.load(shared_data / "gpt-oss-20b.topk.npz")["expert_ids"][:, layer].astype(np.int64)
     tokens = len(ids)
     loads = np.bincount(ids.ravel(), minlength=32)

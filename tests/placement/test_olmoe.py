@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mohge.placement import Placement, allocate, lower_bound
+from mohge.placement import Placement, allocate, assignment, balance, lower_bound, transfer
 from mohge.placement.loads import read_loads
 from mohge.reference import LayerSpec, expert_flops
 
@@ -42,3 +42,23 @@ def test_aga_has_equal_memory_and_obeys_the_size_constrained_bound(slotted: list
         assert placement.memory_max_over_mean == 1.0
         constrained = lower_bound(expert_flops(loads, SPEC), ranks, SPEC.expert_widths)
         assert placement.bound <= constrained <= placement.work.max()
+
+
+def test_a_plan_looks_better_on_its_own_domain_than_on_another(shared_data: Path) -> None:
+    """The domains of OLMoE as windows; published for such plans: 1.02 on their own, 1.45 on another domain."""
+    loads = read_loads(shared_data / "olmoe-1b-7b.counts.csv", SPEC.experts)
+    layers = sorted({entry.layer for entry in loads})
+    by_key = {(entry.domain, entry.layer): entry.counts for entry in loads}
+    windows = {
+        domain: [by_key[domain, layer] for layer in layers] for domain in dict.fromkeys(entry.domain for entry in loads)
+    }
+
+    def work_over_mean(placement: Placement, counts: np.ndarray) -> float:
+        return balance(counts * SPEC.expert_widths @ assignment(placement)).max_over_mean
+
+    found = transfer(lambda counts: allocate("lpt", SPEC, counts, 8), work_over_mean, windows)
+    print(f"planned and scored on one domain {found.on_own:.3f}, on others {found.on_others:.3f}")
+    assert found.on_own < 1.05
+    assert found.on_others > 1.2
+    own = np.diag(found.matrix)
+    assert (found.matrix >= own[:, None] - 1e-9).all()
