@@ -129,13 +129,8 @@ def simulate(
     chunks:     parts the batch is cut into so that exchange and compute overlap; 1 is no overlap
     Raises ValueError.
     """
-    for name, number in (
-        ("dispatch_value_bytes", dispatch_value_bytes),
-        ("combine_value_bytes", combine_value_bytes),
-        ("weight_bytes", weight_bytes),
-    ):
-        if not (np.isfinite(number) and number > 0):
-            raise ValueError(f"{name}: expected a number above 0, got {number}")
+    _check_bytes(dispatch_value_bytes=dispatch_value_bytes, combine_value_bytes=combine_value_bytes)
+    _check_bytes(weight_bytes=weight_bytes)
     shares = assignment(placement)
     if len(shares) != spec.experts:
         raise ValueError(f"placement: expected one of {spec.experts} experts, got {len(shares)}")
@@ -165,6 +160,12 @@ def simulate(
         link_source=_link_source(cluster),
         memory_limit=cluster.memory_bytes,
     )
+
+
+def _check_bytes(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not (np.isfinite(number) and number > 0):
+            raise ValueError(f"{name}: expected a number above 0, got {number}")
 
 
 def _exchanged(

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mohge.placement import (
-    POLICIES,
     STYLES,
     Cluster,
     Link,
@@ -96,8 +95,8 @@ def test_memory_fits_or_not_or_nobody_knows(memory: int | None) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_policy_and_style_on_two_nodes(policy: str, style: str) -> None:
+@pytest.mark.parametrize("policy", ["aga", "lpt"])
+def test_a_placement_and_its_simulation_agree_on_two_nodes(policy: str, style: str) -> None:
     spec, cluster = LayerSpec.preset("mohge-3b"), Cluster.preset("h200x8-2nodes")
     ids = np.argsort(np.random.default_rng(5).gumbel(size=(512, 64)), axis=1)[:, :6]
     loads = np.bincount(ids.ravel(), minlength=64)
