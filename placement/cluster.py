@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..reference.tables import check_keys, read_toml
 from .link_tables import read_link
 from .links import Link
 
@@ -82,12 +82,7 @@ class Cluster:
         Raises ValueError, naming the file, for what cannot be read, is unknown, missing or impossible.
         """
         path = Path(path)
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a TOML file: {error}") from error
+        table = read_toml(path)
         try:
             return _from_table({"name": path.stem, **table}, path.parent)
         except ValueError as error:
@@ -132,7 +127,7 @@ _LINK_KEYS = ("alpha_us", "gb_per_s", "source", "table")
 
 
 def _from_table(table: dict[str, Any], folder: Path) -> Cluster:
-    _check_keys(table, _KEYS, "")
+    check_keys(table, _KEYS)
     missing = [key for key in ("nodes", "ranks_per_node", "inside") if key not in table]
     if missing:
         raise ValueError(f"missing {', '.join(missing)}")
@@ -157,7 +152,7 @@ def _from_table(table: dict[str, Any], folder: Path) -> Cluster:
 def _link(name: str, table: Any, folder: Path) -> Link:
     if not isinstance(table, dict):
         raise ValueError(f"{name}: expected a table with alpha_us and gb_per_s, or table, got {table!r}")
-    _check_keys(table, _LINK_KEYS, f"{name}: ")
+    check_keys(table, _LINK_KEYS, f"{name}: ")
     if "table" in table:
         if not isinstance(table["table"], str):
             raise ValueError(f"{name}: table: expected the name of a CSV file, got {table['table']!r}")
@@ -166,14 +161,6 @@ def _link(name: str, table: Any, folder: Path) -> Link:
         if type(table.get(key)) not in (int, float):
             raise ValueError(f"{name}: {key}: expected a number, got {table.get(key)!r}")
     return Link(name, table["alpha_us"] * 1e-6, table["gb_per_s"] * 1e9, str(table.get("source", "given by the user")))
-
-
-def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise ValueError(f"{where}unknown key {key!r}{hint} Known: {', '.join(known)}")
 
 
 def _check_whole(name: str, value: Any) -> None:

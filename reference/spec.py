@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .presets import PRESETS
+from .tables import check_keys, read_toml
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,7 @@ class LayerSpec:
         Raises ValueError for a file that cannot be read, is not TOML, or has missing, unknown or impossible values.
         """
         path = Path(path)
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a TOML file: {error}") from error
+        table = read_toml(path)
         try:
             return cls.from_dict({"name": path.stem, **table})
         except ValueError as error:
@@ -107,11 +102,7 @@ class LayerSpec:
     def from_dict(cls, table: dict[str, Any]) -> LayerSpec:
         """Make a spec from a plain mapping, as found in a TOML file or a run file. Raises ValueError."""
         known = [field.name for field in fields(cls)]
-        for key in table:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else "."
-                raise ValueError(f"unknown key {key!r}{hint} Known: {', '.join(known)}")
+        check_keys(table, known)
         missing = [key for key in known if key not in table and key != "shared_width"]
         if missing:
             raise ValueError(f"missing {', '.join(missing)}")

@@ -24,7 +24,7 @@ from .measuring import (
     measure,
     resume,
 )
-from .options import SpecOption, TelemetryOption, TimerOption, resolve_spec
+from .options import SpecOption, TelemetryOption, TimerOption, check_trace_choice, resolve_spec
 from .output import check_json, console
 
 
@@ -64,8 +64,7 @@ def bench(
         return resume(resume_run, context, force=force, lock=lock, report=report, json=json)
     layer_spec, device = resolve_spec(spec), check_device(device)
     names = check_implementations(implementations) or (REAL if device == "cpu" else tuple(IMPLEMENTATIONS))
-    if trace is None and (domain is not None or layer is not None):
-        raise ValueError("--domain and --layer choose what to take of --trace, and none was given")
+    check_trace_choice(trace, domain, layer)
     sources = [Source(text) for text in routing or ([] if trace else ["router"])]
     sources += [Source("trace", str(trace), domain, layer)] if trace else []
     job = Job(

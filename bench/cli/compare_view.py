@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..comparison import Comparison, Missing, Ratio, Row
-from ..comparison.matching import case_key, case_title
+from ..comparison.matching import case_title
 from .output import console, table
 
 _RAW = "raw B / A"  # shown only where anchors make it another ratio
@@ -81,7 +81,7 @@ def _failing(fail_on: str) -> str:
 def _by_case(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     found: dict[object, list[Row]] = {}
     for row in rows:
-        found.setdefault((case_key(row.case), row.which), []).append(row)
+        found.setdefault((row.case.key, row.which), []).append(row)
     return [(f"{case_title(members[0].case)}: {members[0].which}", members) for members in found.values()]
 
 

@@ -18,6 +18,7 @@ from ..runner.lock import device_lock, run_lock
 from ..runner.resume import plan_of, what_is_left
 from ..runner.session import Session
 from ..runner.supervisor import DeviceLostError
+from .options import check_only_resuming
 from .output import JsonOption, check_json, console, write_json
 from .progress import RunProgress, show_run
 
@@ -65,14 +66,7 @@ def measure(
 
 def resume(path: Path, context: typer.Context, *, force: bool, lock: bool, report: bool, json: str | None) -> int:
     """Do what is left of the run at `path`. The exit code; raises ValueError when that cannot be done."""
-    given = [
-        name
-        for name in context.params
-        if name not in _BESIDE_RESUME and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    ]
-    if given:
-        options = ", ".join(f"--{name}" for name in sorted(given))
-        raise ValueError(f"--resume: expected no other choice of what to do, the run has its own, got {options}")
+    check_only_resuming(context, _BESIDE_RESUME)
     check_json(json)
     file = run_path(path)
     run = load_run(file)

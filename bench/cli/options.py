@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -33,3 +34,24 @@ def resolve_spec(text: str) -> LayerSpec:
     if text.endswith(".toml") or "/" in text or Path(text).is_file():
         return LayerSpec.from_toml(text)
     return LayerSpec.preset(text)
+
+
+def check_trace_choice(trace: Path | None, domain: str | None, layer: int | None) -> None:
+    """Raise ValueError for --domain or --layer without the trace they choose from."""
+    if trace is None and (domain is not None or layer is not None):
+        raise ValueError("--domain and --layer choose what to take of --trace, and none was given")
+
+
+def check_only_resuming(context: typer.Context, beside: Collection[str]) -> None:
+    """Raise ValueError when the command line says what to do beside --resume: the run has its own plan.
+
+    beside: the parameters that may stand there: how to show and to go on
+    """
+    given = [
+        name
+        for name in context.params
+        if name not in beside and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        raise ValueError(f"--resume: expected no other choice of what to do, the run has its own, got {options}")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 JsonOption = Annotated[
@@ -58,3 +59,17 @@ def table(title: str, columns: list[str], rows: list[list[str]], *, right: tuple
     for row in rows:
         view.add_row(*(Text(cell) for cell in row))
     console.print(view)
+
+
+def progress_bar(*more: str) -> Progress:
+    """A bar that says what is being done (the task's field `what`), how much is, and `more`; nothing in a log."""
+    return Progress(
+        TextColumn("{task.fields[what]}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed}/{task.total}"),
+        *(TextColumn(text) for text in more),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,  # it would leave an empty line there
+    )

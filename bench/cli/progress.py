@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from ..records import Provenance, Record, Run, Telemetry
 from ..runner.jobs import Job
-from .output import console, table
+from .output import console, progress_bar, table
 
 
 class RunProgress:
@@ -17,15 +15,7 @@ class RunProgress:
 
     def __init__(self, jobs: Sequence[Job], extra: int = 0) -> None:
         total = extra + sum(len(job.cases) * len(job.implementations) for job in jobs)
-        self._bar = Progress(
-            TextColumn("{task.fields[what]}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,  # it would leave an empty line in a log
-        )
+        self._bar = progress_bar()
         self._task = self._bar.add_task("", total=total, what="starting")
 
     def __enter__(self) -> Self:

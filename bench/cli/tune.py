@@ -28,12 +28,13 @@ from ..tuning.plans import SAMPLERS, Wanted, storage_in, tasks_for
 from ..tuning.proposal import write_proposal
 from ..tuning.storage import optuna, storage_url
 from .measuring import LockOption, OutOption
-from .options import SpecOption, resolve_spec
+from .options import SpecOption, check_only_resuming, check_trace_choice, resolve_spec
 from .output import JsonOption, check_json, console, write_json
 from .tune_view import TuneProgress, show_changes, show_study
 
 NOTE = "campaign"  # the run's note that says what was to be done
 APPLY = "apply"
+_BESIDE_RESUME = {"resume", "apply", "table", "allow_predicted", "json"}
 
 
 def tune(
@@ -110,7 +111,7 @@ def tune(
         raise ValueError(f"{run}: expected nothing after the implementation; `mohge tune {APPLY} RUN` takes a run")
     optuna()
     if resume is not None:
-        _only_resuming(context)
+        check_only_resuming(context, _BESIDE_RESUME)
         folder = run_path(resume).parent
         with run_lock(folder):
             campaign = _campaign_of(resume)
@@ -203,8 +204,7 @@ def _source(path: Path) -> str:
 
 
 def _trace(trace: Path | None, domain: str | None, layer: int | None) -> Source | None:
-    if trace is None and (domain is not None or layer is not None):
-        raise ValueError("--domain and --layer choose what to take of --trace, and none was given")
+    check_trace_choice(trace, domain, layer)
     return Source("trace", str(trace.absolute()), domain, layer) if trace else None
 
 
@@ -218,16 +218,3 @@ def _campaign_of(path: Path) -> Campaign:
     if any(task.sources_hash != here for task in campaign.tasks):
         raise ValueError(f"{path}: expected the kernel sources that the run began with, got others; start a new run")
     return campaign
-
-
-def _only_resuming(context: typer.Context) -> None:
-    """Raise ValueError for options that say what to do: the run has its own."""
-    beside = {"resume", "apply", "table", "allow_predicted", "json"}
-    given = [
-        name
-        for name in context.params
-        if name not in beside and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    ]
-    if given:
-        words = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"--resume: expected no other choice of what to do, the run has its own, got {words}")

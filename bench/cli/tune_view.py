@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from ..records import TuningRecord
 from ..tuning import Outcome, StudyTask
 from ..tuning.outcome import COUNTED, Result
-from .output import console, table
+from .output import console, progress_bar, table
 
 # Several parameters differ from the current configuration; more than these are counted.
 _MOST_SHOWN = 6
@@ -21,15 +19,7 @@ class TuneProgress:
     """A bar over the trials of all studies; use as a context manager and hand `event` to the campaign."""
 
     def __init__(self, tasks: Sequence[StudyTask]) -> None:
-        self._bar = Progress(
-            TextColumn("{task.fields[what]}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[best]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
+        self._bar = progress_bar("{task.fields[best]}")
         total = sum(task.trials for task in tasks)
         self._task = self._bar.add_task("", total=total, what="starting", best="")
         self._best: float | None = None

@@ -16,11 +16,6 @@ CaseKey = tuple[object, ...]
 Key = tuple[CaseKey, str, Provenance]
 
 
-def case_key(case: CaseRecord) -> CaseKey:
-    """What makes two records' cases one, in whichever run."""
-    return (case.id, case.spec, case.tokens, case.routing, case.dtype, case.device, case.seed, case.step)
-
-
 def case_title(case: CaseRecord) -> str:
     """One line that names a case."""
     parts = [case.spec, f"{case.tokens} tokens" if case.tokens is not None else None, case.routing, case.dtype]
@@ -31,7 +26,7 @@ def case_title(case: CaseRecord) -> str:
 def index(run: Run) -> dict[Key, Record]:
     """The records by what they are of; of one recorded twice the last counts. What was only compiled has no case."""
     return {
-        (case_key(record.case), record.implementation, record.provenance): record
+        (record.case.key, record.implementation, record.provenance): record
         for record in run.records
         if record.provenance is not Provenance.COMPILED
     }

@@ -2,6 +2,7 @@
 
 from .check import answer, check
 from .compare import Difference, difference, not_finite
+from .context import context_error
 from .expected import REFERENCE_FLOPS, SAMPLED_TOKENS
 from .poison import NaNWhereUninitialized
 from .question import Question, pose
@@ -20,6 +21,7 @@ __all__ = [
     "Trusted",
     "answer",
     "check",
+    "context_error",
     "difference",
     "not_finite",
     "pose",

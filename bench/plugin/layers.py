@@ -12,11 +12,11 @@ import torch
 from ...dispatch import DispatchPlan, make_plan, on_device
 from ...kernels import IMPLEMENTATIONS, Layer
 from ...reference import ExpertWeights, LayerSpec, expert_flops
-from ..gate import GateResult, Trusted, answer, check, pose, status_of
-from ..workloads import Case, Inputs, parse_routing, routing_counts
+from ..gate import GateResult, Trusted, answer, context_error, pose, status_of
+from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven
+from ..workloads import Case, Inputs, routing_counts
 
 # What stands in for the reference where that would take too long, itself checked whole on so many tokens.
-_PROOF_IMPLEMENTATIONS, _PROOF_TOKENS = ("torch_loop", "torch_grouped_mm", "padded_bmm"), 64
 # Set to 1, these make kernels run on the CPU for their results, in a time that is none of theirs.
 _STAND_INS = {"triton": "TRITON_INTERPRET", "numba": "NUMBA_ENABLE_CUDASIM"}
 
@@ -102,7 +102,7 @@ class LayerBench:
         spec, weights = self._spec, self._weights
         assert spec is not None
         assert weights is not None
-        names = (name for name in _PROOF_IMPLEMENTATIONS if name != candidate and self.unsupported(spec, name) is None)
+        names = (name for name in PROOF_IMPLEMENTATIONS if name != candidate and self.unsupported(spec, name) is None)
         name = next(names, None)
         if name is None:
             return None
@@ -110,9 +110,8 @@ class LayerBench:
             layer = self._layer(name)
             if isinstance(layer, GateResult):
                 return None
-            routing = parse_routing("uniform").routing(spec, _PROOF_TOKENS, self._seed)
-            result = check(layer, spec, weights, routing, dtype=self._dtype, device=self._device)
-            self._trusted[name] = Trusted(name, layer, result) if result.passed and result.whole else None
+            result = prove(layer, spec, weights, self._dtype, self._device, self._seed)
+            self._trusted[name] = Trusted(name, layer, result) if proven(result) else None
         return self._trusted[name]
 
     def _layer(self, name: str) -> Layer | GateResult:
@@ -165,10 +164,6 @@ def stood_in(name: str) -> str | None:
 
 def _end_if_context_is_lost(device: torch.device, name: str) -> None:
     """End the session when an error has broken the CUDA context: everything after it would fail in the same way."""
-    if device.type != "cuda":
-        return
-    try:
-        torch.cuda.synchronize(device)
-        torch.ones(1, device=device).sum().item()
-    except Exception as error:
-        pytest.exit(f"{name} has broken the CUDA context: {str(error).splitlines()[0]}", returncode=3)
+    error = context_error(device)
+    if error is not None:
+        pytest.exit(f"{name} has broken the CUDA context: {error}", returncode=3)

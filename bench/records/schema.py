@@ -42,6 +42,11 @@ class CaseRecord:
     step: int = 0
     layer: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes two records' cases one, in whichever run."""
+        return (self.id, self.spec, self.tokens, self.routing, self.dtype, self.device, self.seed, self.step)
+
 
 @dataclass(frozen=True)
 class ErrorRecord:

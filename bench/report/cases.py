@@ -31,11 +31,6 @@ class Group:
         return tuple(sorted(self.timed, key=lambda record: hot_median(record)))
 
 
-def case_key(case: CaseRecord) -> tuple[object, ...]:
-    """What makes two records' cases one."""
-    return (case.id, case.spec, case.tokens, case.routing, case.dtype, case.device, case.seed, case.step)
-
-
 def is_measured(record: Record) -> bool:
     """Whether the record is of a real execution of the implementation."""
     return record.provenance == Provenance.MEASURED
@@ -66,7 +61,7 @@ def groups(records: Iterable[Record]) -> list[Group]:
     """The records by case, in order of first appearance."""
     found: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        found.setdefault(case_key(record.case), []).append(record)
+        found.setdefault(record.case.key, []).append(record)
     return [Group(members[0].case, tuple(members)) for members in found.values()]
 
 
@@ -79,7 +74,7 @@ def placement_groups(run: Run) -> list[tuple[CaseRecord, int, tuple[PlacementRec
     """The placements by case and number of ranks, in order of first appearance."""
     found: dict[tuple[object, ...], list[PlacementRecord]] = {}
     for placement in run.placements:
-        found.setdefault((*case_key(placement.case), placement.ranks), []).append(placement)
+        found.setdefault((*placement.case.key, placement.ranks), []).append(placement)
     return [(rows[0].case, rows[0].ranks, tuple(rows)) for rows in found.values()]
 
 

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from ..records import Run
 from ..records.codec import plain
 from . import readings
-from .cases import case_key, case_title, main_case, measured_groups, placement_groups, scale_text
+from .cases import case_title, main_case, measured_groups, placement_groups, scale_text
 from .formats import bytes_text, digits, is_number, rate_text
 from .sections import Section, sections
 from .verdict import other_rows, table_rows, verdict
@@ -86,9 +86,7 @@ def _case_table(group: Any) -> dict[str, Any]:
 def _placing(run: Run) -> str:
     """What placing the experts of the main case on the most ranks would cost; empty where that is not known."""
     main = main_case(run)
-    found = [
-        (ranks, rows) for case, ranks, rows in placement_groups(run) if main and case_key(case) == case_key(main.case)
-    ]
+    found = [(ranks, rows) for case, ranks, rows in placement_groups(run) if main and case.key == main.case.key]
     if not found:
         return ""
     return f"Placed (predicted from the same routing): {readings.placement_sentence(max(found, key=lambda x: x[0])[1])}"

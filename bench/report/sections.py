@@ -8,7 +8,7 @@ from typing import Any
 
 from ..records import CaseRecord, PlacementRecord, Run
 from . import readings
-from .cases import Group, case_key, case_title, main_case, measured_groups, placement_groups, scale_text, series_of
+from .cases import Group, case_title, main_case, measured_groups, placement_groups, scale_text, series_of
 from .figures_placement import work_per_rank
 from .figures_time import phases, rate_against_tokens, samples_in_order, time_against_tokens
 from .figures_work import compiled_kernels, heterogeneous_against_uniform, pairs, useful_and_executed
@@ -201,7 +201,7 @@ def _placement(run: Run, main: Group | None) -> Section:
     for case, ranks, rows in placement_groups(run):
         figure = work_per_rank(rows)
         if figure is not None:
-            if main and case_key(case) == case_key(main.case):
+            if main and case.key == main.case.key:
                 first = len(section.variants)
             label = f"{case_title(case)} · {ranks} ranks"
             metrics = tuple(_metrics(row) for row in rows)

@@ -2,7 +2,7 @@
 
 Nothing here knows what is worked on. Used for the jobs of a run; a worker of any other kind reads its request with
 `json.load(sys.stdin)`, prints one JSON object a line, keeps in the one byte of the file named by its last argument what
-it is doing (NOBODY while nothing that could be blamed), and calls `die_with_parent` first.
+it is doing (NOBODY while nothing that could be blamed), calls `die_with_parent` first and writes to `event_output`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 Event = dict[str, Any]
+CONTEXT_LOST = 70  # the exit code of a worker whose CUDA context is broken
 NOBODY = 255  # the marker's byte while nobody is to blame
 # A worker that nobody is to blame for is importing libraries or making weights, and gets at least this long.
 START_SILENCE = 180.0
@@ -211,6 +212,15 @@ class WorkerProcess:
             return f"not done within {self._limit:g} s"
         allowed = max(self._silence, START_SILENCE) if marker == NOBODY else self._silence
         return f"no answer for {allowed:g} s" if silent > allowed else ""
+
+
+def event_output() -> TextIO:
+    """In a worker: where its events go. Standard output is theirs alone from now on; whatever a library prints there
+    goes to standard error.
+    """
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return output
 
 
 def die_with_parent() -> None:

@@ -21,21 +21,19 @@ from ...kernels import IMPLEMENTATIONS, Layer
 from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
 from ...reference import ExpertWeights, Router, Routing, expert_flops, layer_bytes
-from ..gate import GateResult, Trusted, answer, check, pose, status_of
+from ..gate import GateResult, Trusted, answer, context_error, pose, status_of
 from ..records import BASELINE, ErrorRecord, Provenance, Record, Status, Telemetry
 from ..records.codec import dumps
 from ..telemetry import clock_watch
 from ..timing import measure_roofs, open_timer
-from ..workloads import Case, DeviceRouter, parse_routing, routing_counts
+from ..workloads import Case, DeviceRouter, routing_counts
 from .blame import Blame, Marker
 from .jobs import Job
 from .phases import Front
-from .process import die_with_parent
+from .process import CONTEXT_LOST, die_with_parent, event_output
+from .proof import PROOF_IMPLEMENTATIONS, prove, proven
 from .stopwatch import GuardedTimer, Times, speedup, time_layers
 from .telemetry_pass import observe_case
-
-PROOF_IMPLEMENTATIONS, PROOF_TOKENS = ("torch_loop", "torch_grouped_mm", "padded_bmm"), 64
-CONTEXT_LOST = 70  # the exit code
 
 
 class Worker:
@@ -138,16 +136,13 @@ class Worker:
         if name is None:
             return None
         if name not in self._trusted:
-            spec, dtype = self._job.spec, self._job.dtype
-            small = Case(spec, PROOF_TOKENS, parse_routing("uniform"), dtype, self._device.type, self._job.seed)
-            routing = small.inputs().routing
             layer = self._layers[name]
             with self._blame.running(name):
-                result = check(layer, spec, self._weights, routing, dtype=self._dtype, device=self._device)
+                result = prove(layer, self._job.spec, self._weights, self._dtype, self._device, self._job.seed)
                 if result.status is Status.CRASHED:
                     self._leave_if_context_is_lost()
-            proven = result.passed and result.whole
-            self._trusted[name] = Trusted(name, self._blame.layer(name, layer), result) if proven else None
+            trusted = Trusted(name, self._blame.layer(name, layer), result)
+            self._trusted[name] = trusted if proven(result) else None
         return self._trusted[name]
 
     def _leave_if_context_is_lost(self) -> None:
@@ -156,15 +151,9 @@ class Worker:
         The marker still names the implementation that was running, so the supervisor blames the right one and goes on
         in a fresh process.
         """
-        if self._device.type != "cuda":
-            return
-        import torch
-
-        try:
-            torch.cuda.synchronize(self._device)
-            torch.ones(1, device=self._device).sum().item()
-        except Exception as error:
-            print(f"the CUDA context is lost: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
+        error = context_error(self._device)
+        if error is not None:
+            print(f"the CUDA context is lost: {error}", file=sys.stderr, flush=True)
             os._exit(CONTEXT_LOST)
 
     def _time(self, case: Case, names: list[str], x: Any, routing: Routing) -> dict[str, Times]:
@@ -262,8 +251,7 @@ def main() -> None:
     """Read the job, keep standard output for events alone, run."""
     die_with_parent()
     job = Job.from_dict(json.load(sys.stdin))
-    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints goes to standard error
+    output = event_output()
     with Path(sys.argv[1]).open("r+b") as file:
         Worker(job, output, mmap.mmap(file.fileno(), 1)).run()
 

@@ -14,13 +14,13 @@ from ...dispatch import DispatchPlan, make_plan, on_device
 from ...kernels import Layer, load
 from ...kernels.tunable import Tunable, Value
 from ...reference import ExpertWeights, Routing
-from ..gate import Trusted, answer, check, pose, status_of
+from ..gate import Trusted, answer, context_error, pose, status_of
 from ..records import Samples, Status
 from ..runner.process import NOBODY
+from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven
 from ..runner.stopwatch import GuardedTimer
-from ..runner.worker import PROOF_IMPLEMENTATIONS, PROOF_TOKENS
 from ..timing import Failure, counted_pairs, make_timer, measure_interleaved, ratio_interval
-from ..workloads import Case, parse_routing
+from ..workloads import Case
 from .energy import EnergyMeter, meter_for
 from .outcome import Outcome, Result, key_of
 from .task import StudyTask
@@ -156,14 +156,12 @@ class Bench:
         if not self._proven:
             self._proven, before = True, self._marker[0]
             self._marker[0] = NOBODY
-            spec, dtype = self._task.spec, self._task.dtype
+            spec = self._task.spec
             for name in PROOF_IMPLEMENTATIONS:
                 if load(name).supports(spec, self._dtype, self._device) is None:
                     layer = load(name).prepare(spec, self._weights, self._device, self._dtype)
-                    small = Case(spec, PROOF_TOKENS, parse_routing("uniform"), dtype, self._device.type)
-                    routing = small.inputs().routing
-                    result = check(layer, spec, self._weights, routing, dtype=self._dtype, device=self._device)
-                    self._trusted = Trusted(name, layer, result) if result.passed and result.whole else None
+                    result = prove(layer, spec, self._weights, self._dtype, self._device)
+                    self._trusted = Trusted(name, layer, result) if proven(result) else None
                     break
             self._marker[0] = before
         return self._trusted
@@ -245,13 +243,9 @@ class Bench:
         self._marker[0] = NOBODY
 
     def _raise_if_context_is_lost(self) -> None:
-        if self._device.type != "cuda":
-            return
-        try:
-            torch.cuda.synchronize(self._device)
-            torch.ones(1, device=self._device).sum().item()
-        except Exception as error:
-            raise ContextLostError(str(error).splitlines()[0]) from error
+        error = context_error(self._device)
+        if error is not None:
+            raise ContextLostError(error)
 
 
 def _entry(mine: Mapping[str, Samples], current: Mapping[str, Samples], counts: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ...kernels.tunable import Value
 from ..records.codec import dumps
-from ..runner.process import NOBODY, die_with_parent
+from ..runner.process import CONTEXT_LOST, NOBODY, die_with_parent, event_output
 from ..workloads import routing_counts
 from .outcome import Outcome, Result, key_of
 from .predict import predicted_us
@@ -29,8 +29,6 @@ from .task import StudyTask, load_tunable
 
 if TYPE_CHECKING:
     from .measure import Bench, Candidate
-
-CONTEXT_LOST = 70  # the exit code
 
 
 class TrialWorker:
@@ -130,8 +128,7 @@ def main() -> None:
     die_with_parent()
     lines = iter(sys.stdin.readline, "")
     task = StudyTask.from_dict(json.loads(next(lines)))
-    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints goes to standard error
+    output = event_output()
     with Path(sys.argv[-1]).open("r+b") as file:
         worker = TrialWorker(task, output, mmap.mmap(file.fileno(), 1))
         worker._emit(event="ready")

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
 from mohge.bench.cli import main, measuring
 from mohge.bench.records import Status, load_run
@@ -21,7 +22,8 @@ from mohge.bench.runner.process import Children
 from mohge.bench.runner.supervisor import DeviceLostError
 
 SPEC = "hidden = 64\nwidths = [16, 48, 96]\nexperts_per_group = 3\ntop_k = 3\ntop_groups = 2\n"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+# The run killed here is resumed in this process, and a run goes on only with the threads it was started with.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
 TOKENS = (1, 2, 3, 4)
 BENCH = ("bench", "--spec", "small.toml", "--routing", "uniform", "--no-report", "--implementations", "torch_loop")
 

@@ -12,6 +12,7 @@ import torch
 
 from mohge.bench.gate import status_of
 from mohge.bench.records import Status
+from mohge.bench.runner import proof
 from mohge.bench.runner import worker as worker_module
 from mohge.bench.runner.blame import Blame
 from mohge.bench.runner.jobs import Job, Source, TimingLimits
@@ -151,7 +152,7 @@ def test_the_proof_of_a_trusted_layer_is_charged_to_that_layer(run, monkeypatch:
     def spoil(where: str, tokens: int) -> None:
         blamed.append((tokens, "nobody" if MARKER[0] == NOBODY else NAMES[MARKER[0]]))
 
-    monkeypatch.setattr(worker_module, "PROOF_TOKENS", 6)
+    monkeypatch.setattr(proof, "PROOF_TOKENS", 6)
     real = worker_module.pose
     monkeypatch.setattr(worker_module, "pose", lambda *question: real(*question, reference_flops=1))
     events = run(spoil, job=replace(JOB, cases=((400, Source("uniform")),)))
