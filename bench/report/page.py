@@ -16,7 +16,8 @@ from ..records.codec import plain
 from . import readings
 from .cases import case_title, main_case, measured_groups, placement_groups, scale_text
 from .formats import bytes_text, digits, is_number, rate_text
-from .sections import Section, sections
+from .section import Section
+from .sections import sections
 from .verdict import other_rows, table_rows, verdict
 
 QUESTION = (

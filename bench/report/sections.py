@@ -1,9 +1,8 @@
-"""The report's sections: a figure, its sentence and its rows, with a variant for every case there is to choose."""
+"""The report's sections in reading order, and those of what was timed, placed and compiled."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..records import CaseRecord, PlacementRecord, Run
@@ -14,30 +13,7 @@ from .figures_time import phases, rate_against_tokens, samples_in_order, time_ag
 from .figures_work import compiled_kernels, heterogeneous_against_uniform, pairs, useful_and_executed
 from .formats import NONE, bytes_text, digits, flops_text, whole
 from .plot import Figure
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One choice of a section: figure, sentence, and a small table (header and rows) where there is one."""
-
-    label: str
-    figure: Figure
-    reading: str
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, what the figure shows, where it comes from, and its variants; `empty` is said when there are none."""
-
-    name: str
-    title: str
-    lead: str
-    provenance: str
-    empty: str
-    variants: list[Variant] = field(default_factory=list)
-    first: int = 0
+from .section import Section, Variant
 
 
 def sections(run: Run) -> list[Section]:
@@ -132,7 +108,7 @@ def _series(
             spec = f"{case.spec} (scaled down)" if scale_text(case) else case.spec
             label = " · ".join(part for part in (spec, case.routing, case.dtype) if part)
             section.variants.append(Variant(_label(case, label), figure, reading))
-    return _starting(section, first)
+    return section.starting(first)
 
 
 def _cases(
@@ -152,7 +128,7 @@ def _cases(
             if group == main:
                 first = len(section.variants)
             section.variants.append(Variant(_label(group.case, case_title(group.case)), figure, reading))
-    return _starting(section, first)
+    return section.starting(first)
 
 
 def _uniform(run: Run, main: Group | None) -> Section:
@@ -175,7 +151,7 @@ def _uniform(run: Run, main: Group | None) -> Section:
                 first = len(section.variants)
             label = " · ".join(part for part in (f"{spec} against {twin}", routing, dtype) if part)
             section.variants.append(Variant(label, figure, readings.uniform_reading(found)))
-    return _starting(section, first)
+    return section.starting(first)
 
 
 _METRICS = (
@@ -206,7 +182,7 @@ def _placement(run: Run, main: Group | None) -> Section:
             label = f"{case_title(case)} · {ranks} ranks"
             metrics = tuple(_metrics(row) for row in rows)
             section.variants.append(Variant(label, figure, readings.placement_reading(rows), _METRICS, metrics))
-    return _starting(section, first)
+    return section.starting(first)
 
 
 def _metrics(row: PlacementRecord) -> tuple[str, ...]:
@@ -250,7 +226,3 @@ def _resource(implementation: str, entry: dict[str, Any]) -> tuple[str, ...]:
         return (*start, f"failed: {entry['error']}", NONE, NONE, NONE)
     numbers = (whole(entry.get(key)) for key in ("registers", "spills"))
     return (*start, *numbers, bytes_text(entry.get("shared_bytes")), whole(entry.get("tensor_instructions")))
-
-
-def _starting(section: Section, first: int) -> Section:
-    return Section(**{**section.__dict__, "first": first})

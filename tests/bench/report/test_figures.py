@@ -16,7 +16,8 @@ from mohge.bench.report.figures_placement import work_per_rank
 from mohge.bench.report.figures_time import MOST_SAMPLES, rate_against_tokens, thinned, time_against_tokens
 from mohge.bench.report.figures_work import heterogeneous_against_uniform, pairs, useful_and_executed
 from mohge.bench.report.palette import COLOURS, colour, marker
-from mohge.bench.report.sections import Section, sections
+from mohge.bench.report.section import Section
+from mohge.bench.report.sections import sections
 
 NAMES = ("time", "rate", "work", "uniform", "phases", "samples", "placement", "compiled")
 

@@ -1,0 +1,39 @@
+"""What a section of the report is: a heading, and a variant for every case there is to choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from .plot import Figure
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One choice of a section: figure, sentence, and a small table (header and rows) where there is one."""
+
+    label: str
+    figure: Figure
+    reading: str
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what the figure shows, where it comes from, and its variants; `empty` is said when there are none.
+
+    first: the variant that is shown until another one is chosen
+    """
+
+    name: str
+    title: str
+    lead: str
+    provenance: str
+    empty: str
+    variants: list[Variant] = field(default_factory=list)
+    first: int = 0
+
+    def starting(self, first: int) -> Self:
+        """The same section with another variant shown first."""
+        return replace(self, first=first)
