@@ -103,7 +103,7 @@ def finish(path: Path, *, report: bool, json: str | None, lost: str = "") -> int
         from ..report import write_report
 
         page = path.parent / "report.html"
-        write_report(result, page)
+        write_report(result, page, path.parent)
         console.print(f"report: {page}", highlight=False, soft_wrap=True)
     write_json(json, plain(result))
     failed = [record for record in result.records if record.status in FAILURES]

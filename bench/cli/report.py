@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..records import load_run
+from ..records import load_run, run_path
 from .output import JsonOption, console, write_json
 
 
@@ -23,7 +23,8 @@ def report(
     loaded = load_run(run)
     from ..report import write_report
 
-    path = output or (run if run.is_dir() else run.parent) / "report.html"
-    write_report(loaded, path)
+    folder = run_path(run).parent
+    path = output or folder / "report.html"
+    write_report(loaded, path, folder)
     if not write_json(json, {"report": str(path), "records": len(loaded.records)}):
         console.print(f"report: {path}", highlight=False, soft_wrap=True)

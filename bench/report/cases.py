@@ -108,6 +108,11 @@ def case_title(case: CaseRecord) -> str:
     return " · ".join(parts)
 
 
+def case_label(case: CaseRecord, title: str) -> str:
+    """A title with the device, as a choice of a section."""
+    return f"{title} · on {case.device}" if case.device else title
+
+
 def case_phrase(case: CaseRecord) -> str:
     """The same as part of a sentence: the layer, and the rest in parentheses."""
     layer, *rest = case_title(case).split(" · ")

@@ -18,6 +18,7 @@ from .cases import case_title, main_case, measured_groups, placement_groups, sca
 from .formats import bytes_text, digits, is_number, rate_text
 from .section import Section
 from .sections import sections
+from .traces import load_traces
 from .verdict import other_rows, table_rows, verdict
 
 QUESTION = (
@@ -27,20 +28,23 @@ QUESTION = (
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(run: Run, path: Path) -> None:
-    """Write the report of `run` to `path`. Raises ValueError when it cannot be written."""
-    page = render(run)
+def write_report(run: Run, path: Path, folder: Path | None = None) -> None:
+    """Write the report of `run` to `path`. Raises ValueError when it cannot be written.
+
+    folder: where the run file lies, and beside it the traces of telemetry; without it there are no timelines
+    """
+    page = render(run, folder)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{path}: expected a file that can be written, got {error.strerror or error}") from error
 
 
-def render(run: Run) -> str:
-    """The page as HTML."""
+def render(run: Run, folder: Path | None = None) -> str:
+    """The page as HTML; `folder` as in `write_report`."""
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
-    found = sections(run)
+    found = sections(run, load_traces(run, folder))
     main = main_case(run)
     return environment.get_template("report.html.j2").render(
         run=run,

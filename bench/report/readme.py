@@ -76,7 +76,8 @@ def photograph(run_file: str) -> None:
         old.unlink()
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        write_report(load_run(run_path(ROOT / run_file)), page)
+        file = run_path(ROOT / run_file)
+        write_report(load_run(file), page, file.parent)
         flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000")
         own = (f"--user-data-dir={folder}/profile", f"--window-size={','.join(map(str, PICTURE_SIZE))}")
         command = [browser, *flags, *own, f"--screenshot={target}", page.as_uri()]

@@ -10,13 +10,18 @@ from .plot import Figure
 
 @dataclass(frozen=True)
 class Variant:
-    """One choice of a section: figure, sentence, and a small table (header and rows) where there is one."""
+    """One choice of a section: sentence, figure and a small table (header and rows) where there is one.
+
+    figure:  None where the sentence says why it cannot be drawn
+    remarks: what else must be known to read it, a sentence each
+    """
 
     label: str
-    figure: Figure
+    figure: Figure | None
     reading: str
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,11 @@ class Section:
     empty: str
     variants: list[Variant] = field(default_factory=list)
     first: int = 0
+
+    @property
+    def drawn(self) -> bool:
+        """Whether any variant has a figure."""
+        return any(variant.figure is not None for variant in self.variants)
 
     def starting(self, first: int) -> Self:
         """The same section with another variant shown first."""

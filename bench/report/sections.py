@@ -7,17 +7,19 @@ from typing import Any
 
 from ..records import CaseRecord, PlacementRecord, Run
 from . import readings
-from .cases import Group, case_title, main_case, measured_groups, placement_groups, scale_text, series_of
+from .cases import Group, case_label, case_title, main_case, measured_groups, placement_groups, scale_text, series_of
 from .figures_placement import work_per_rank
 from .figures_time import phases, rate_against_tokens, samples_in_order, time_against_tokens
 from .figures_work import compiled_kernels, heterogeneous_against_uniform, pairs, useful_and_executed
 from .formats import NONE, bytes_text, digits, flops_text, whole
 from .plot import Figure
 from .section import Section, Variant
+from .sections_telemetry import telemetry_sections
+from .traces import Traces
 
 
-def sections(run: Run) -> list[Section]:
-    """Every section, in reading order."""
+def sections(run: Run, traces: Traces | None = None) -> list[Section]:
+    """Every section, in reading order. traces: those beside the run file, without which there are no timelines."""
     found = measured_groups(run)
     main = main_case(run)
     return [
@@ -33,6 +35,7 @@ def sections(run: Run) -> list[Section]:
         ),
         _uniform(run, main),
         *_inside(found, main),
+        *telemetry_sections(run, traces, main),
         _placement(run, main),
         _compiled(run),
     ]
@@ -86,10 +89,6 @@ def _inside(found: Sequence[Group], main: Group | None) -> list[Section]:
     ]
 
 
-def _label(case: CaseRecord, title: str) -> str:
-    return f"{title} · on {case.device}" if case.device else title
-
-
 def _series(
     name: str,
     title: str,
@@ -107,7 +106,7 @@ def _series(
                 first = len(section.variants)
             spec = f"{case.spec} (scaled down)" if scale_text(case) else case.spec
             label = " · ".join(part for part in (spec, case.routing, case.dtype) if part)
-            section.variants.append(Variant(_label(case, label), figure, reading))
+            section.variants.append(Variant(case_label(case, label), figure, reading))
     return section.starting(first)
 
 
@@ -127,7 +126,7 @@ def _cases(
         if figure is not None:
             if group == main:
                 first = len(section.variants)
-            section.variants.append(Variant(_label(group.case, case_title(group.case)), figure, reading))
+            section.variants.append(Variant(case_label(group.case, case_title(group.case)), figure, reading))
     return section.starting(first)
 
 

@@ -27,6 +27,8 @@
     var name = container.dataset.figure;
     var pick = document.querySelector('select[data-pick="' + name + '"]');
     var figure = figures[name][pick ? Number(pick.value) : 0];
+    container.hidden = !figure;
+    if (!figure) { Plotly.purge(container); return Promise.resolve(); }
     var layout = themed(figure.layout, forPrint);
     if (forPrint) { layout = Object.assign({ width: 700 }, layout); }
     container.style.minHeight = figure.layout.height + "px";
@@ -46,6 +48,7 @@
       panels.forEach(function (panel, index) { panel.hidden = index !== Number(pick.value); });
       var container = document.querySelector('[data-figure="' + name + '"]');
       var reading = panels[Number(pick.value)].querySelector(".reading").textContent;
+      if (!container) { return; }
       container.setAttribute("aria-label", name + ": " + reading);
       draw(container, false);
     });

@@ -22,6 +22,7 @@ from mohge.bench.records import (
     Samples,
     Speedup,
     Status,
+    Telemetry,
 )
 
 WIDTHS = (384, 512, 640, 768, 896, 1024, 1152, 1280)
@@ -61,6 +62,33 @@ def passed(implementation: str, where: CaseRecord, milliseconds: float, **more: 
         **more,
     }
     return Record(implementation, Provenance.MEASURED, Status.PASSED, where, **facts)
+
+
+def watched(record: Record, begin: float | None = 102.0, source: str = "nvml", **more: Any) -> Record:
+    """The record with three seconds of telemetry from `begin` on the clock of trace.jsonl."""
+    own = source == "nvml"
+    facts: dict[str, Any] = {
+        "window_s": 3.0,
+        "samples": 30,
+        "source": source,
+        "tensor": 0.55,
+        "power_w": 650.0,
+        "sm_mhz": 1980.0,
+        "energy_j": 1950.0,
+        "joule_per_token": 2e-3 if own else None,
+        "tflop_per_joule": 0.4 if own else None,
+        "calls": 900,
+        "discarded_s": 1.0,
+        "interval": {"energy_j": [1900.0, 2000.0], "power_w": [640.0, 660.0]},
+        "throttle": {"sw_power_cap": 0.4},
+        "trace": "trace.jsonl",
+        "begin_s": begin,
+        "end_s": None if begin is None else begin + 3,
+        "energy_source": "counter",
+        "phases": {"gemm1": {"window_s": 0.6, "samples": 6, "tensor": 0.64}},
+        **more,
+    }
+    return replace(record, telemetry=Telemetry(**facts))
 
 
 def placement(where: CaseRecord, policy: str, work: list[float]) -> PlacementRecord:
@@ -158,6 +186,7 @@ class Builder:
     case = staticmethod(case)
     samples = staticmethod(samples)
     passed = staticmethod(passed)
+    watched = staticmethod(watched)
     placement = staticmethod(placement)
     compiled = staticmethod(compiled)
     run = staticmethod(make_run)

@@ -1,0 +1,42 @@
+"""Long series made short enough to draw, without losing a peak and without bridging a gap."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_POINTS = 1500
+_MOST_GAPS = MOST_POINTS // 6
+Floats = NDArray[np.float64]
+
+
+def drawn(times: Floats, values: Floats, gap_s: float) -> tuple[Floats, Floats]:
+    """At most `MOST_POINTS` points of a series, gaps among them.
+
+    times: float64[n] s, ascending;  values: float64[n], finite;  gap_s: between points further apart no line is drawn,
+    so a point that is not a number stands there (at most 250 times: then at the widest)
+    The series is cut into stretches of equally many points, and the least and the greatest of each are kept.
+    """
+    steps = np.diff(times)
+    wide = np.flatnonzero(steps > gap_s)
+    if len(wide) > _MOST_GAPS:
+        wide = np.sort(wide[np.argsort(steps[wide])[-_MOST_GAPS:]])
+    places = kept(values, MOST_POINTS - len(wide))
+    # Which unbroken part each kept point lies in: between two of different parts stands a gap.
+    parts = np.searchsorted(wide, places, side="left")
+    breaks = np.flatnonzero(np.diff(parts)) + 1
+    middles = (times[places[breaks - 1]] + times[places[breaks]]) / 2
+    return np.insert(times[places], breaks, middles), np.insert(values[places], breaks, np.nan)
+
+
+def kept(values: Floats, most: int) -> NDArray[np.intp]:
+    """The places, ascending, of at most `most` values: all, or the least and the greatest of each stretch."""
+    count = len(values)
+    if count <= most:
+        return np.arange(count)
+    size = -(-count // max(1, most // 2))
+    rows = -(-count // size)
+    padded = np.concatenate([values, np.full(rows * size - count, values[-1])]).reshape(rows, size)
+    starts = np.arange(rows) * size
+    places = np.concatenate([starts + padded.argmin(axis=1), starts + padded.argmax(axis=1)])
+    return np.unique(np.minimum(places, count - 1))
