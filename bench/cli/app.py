@@ -17,6 +17,7 @@ from . import INTERRUPTED
 from .bench import bench
 from .compare import compare
 from .doctor import doctor
+from .export import ExportCommand, export
 from .place import place
 from .report import report
 from .run import run
@@ -37,8 +38,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, doctor, bench, compare, tune, place, trace, report):
-    app.command(epilog=command.__doc__.partition("Example: ")[2] if command.__doc__ else None)(command)
+CLASSES = {export: ExportCommand}  # of commands that read their arguments in a way of their own
+for command in (run, doctor, bench, compare, tune, place, trace, report, export):
+    epilog = command.__doc__.partition("Example: ")[2] if command.__doc__ else None
+    app.command(cls=CLASSES.get(command), epilog=epilog)(command)
 
 
 def _version(wanted: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from ..records.files import write_atomically
 
 JsonOption = Annotated[
     str | None,
@@ -24,11 +27,16 @@ console = Console(stderr=True, width=None if sys.stderr.isatty() else 110)
 
 def check_json(target: str | None) -> None:
     """Raise ValueError when `--json` names a file that could not be written later; makes nothing."""
+    check_target("--json", target)
+
+
+def check_target(option: str, target: str | None) -> None:
+    """The same for another option that names a file or, with -, standard output."""
     if target is None or target == "-":
         return
     path = Path(target).absolute()
     if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"--json {target}: cannot be written")
+        raise ValueError(f"{option} {target}: cannot be written")
 
 
 def write_json(target: str | None, value: Any) -> bool:
@@ -47,6 +55,22 @@ def write_json(target: str | None, value: Any) -> bool:
     except OSError as error:
         raise ValueError(f"--json {target}: cannot be written: {error.strerror}") from error
     return False
+
+
+def write_pieces(option: str, target: str, pieces: Iterable[str]) -> None:
+    """Write text as it comes, to standard output for -; a file is there whole or not at all. Raises ValueError."""
+    if target == "-":
+        sys.stdout.writelines(pieces)
+        return
+    path = Path(target)
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device cannot be replaced
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(pieces)
+        else:
+            write_atomically(path.resolve(), pieces)  # where a link points, the link staying
+    except OSError as error:
+        raise ValueError(f"{option} {target}: cannot be written: {error.strerror}") from error
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], *, right: tuple[str, ...] = ()) -> None:

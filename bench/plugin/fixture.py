@@ -12,9 +12,10 @@ import pytest
 from ..records import Samples
 from ..runner.grids import check_device
 from ..runner.lock import device_lock
-from ..timing import Failure, Timer, check_way, counting, measure_interleaved, open_timer
+from ..timing import Failure, Timer, check_way, measure_interleaved, open_timer
 from .clock import ReplayClock
 from .machine import essentials
+from .saved import counted, description
 from .settings import Settings
 
 Call = Callable[[], Any]
@@ -183,7 +184,7 @@ class GpuBenchmark:
         if isinstance(samples, Failure):
             self.fail(f"{samples.status} while it was timed: {samples.reason}")
         self.samples = samples
-        self.extra_info.update(_description(samples, settings, device))
+        self.extra_info.update(description(samples, device, cold=settings.cold))
         self.extra_info.update(essentials(self._machine(), device))
         if work is not None:
             self.extra_info.update(work.rates(samples.median_us))
@@ -207,28 +208,7 @@ class GpuBenchmark:
         return self._benchmark.pedantic(call) if hasattr(self._benchmark, "enabled") else call()
 
 
-def counted(samples: Samples) -> list[float]:
-    """The samples, in microseconds, that their median is of."""
-    return [samples.samples_us[place] for place in counting(len(samples.samples_us), samples.suspects)]
-
-
 def _named(found: Mapping[str, Any], name: str) -> Any:
     if name not in found:
         raise ValueError(f"gpu_benchmark.interleaved: expected a name out of {', '.join(found)}, got {name!r}")
     return found[name]
-
-
-def _description(samples: Samples, settings: Settings, device: str) -> dict[str, Any]:
-    """How the times were taken, and what they are."""
-    return {
-        "device": device,
-        "caches": "cold" if settings.cold else "hot",
-        "method": samples.method,
-        "timer": samples.timer,
-        "stop": samples.stop,
-        "median_us": samples.median_us,
-        "low_us": samples.low_us,
-        "high_us": samples.high_us,
-        "suspects": len(samples.suspects),
-        "provenance": "measured",
-    }

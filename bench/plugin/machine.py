@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..records import Environment
 
 # What tells a file with times of ours from others.
 OURS = ("gpu", "cpu_model", "libraries")
@@ -29,17 +32,22 @@ def complete(machine_info: dict[str, Any], device: str = "auto") -> None:
     numbered = device.startswith("cuda:") and torch.cuda.is_available()
     with torch.cuda.device(device) if numbered else nullcontext():
         environment = collect_environment("cuda")
-    gpu = environment.gpu
-    if gpu is not None:
-        gpu = {name: value for name, value in gpu.items() if name != "visible"}
-    machine_info["gpu"] = gpu
-    machine_info["cpu_model"] = environment.cpu.get("model")
-    machine_info["torch_threads"] = environment.cpu.get("threads")
-    machine_info["libraries"] = environment.libraries
+    machine_info.update(facts(environment))
     machine_info["mohge"] = __version__
     cpu = machine_info.get("cpu")
     if isinstance(cpu, dict):
         machine_info["cpu"] = {name: value for name, value in cpu.items() if name not in _UNSTABLE}
+
+
+def facts(environment: Environment) -> dict[str, Any]:
+    """Of an environment, what decides a time and stays the same from run to run."""
+    gpu = environment.gpu
+    return {
+        "gpu": gpu and {name: value for name, value in gpu.items() if name != "visible"},
+        "cpu_model": environment.cpu.get("model"),
+        "torch_threads": environment.cpu.get("threads"),
+        "libraries": environment.libraries,
+    }
 
 
 def essentials(machine_info: dict[str, Any], device: str) -> dict[str, Any]:

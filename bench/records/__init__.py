@@ -2,6 +2,7 @@
 
 from .clocks import THROTTLE_REASONS, ClockReading
 from .environment import collect_environment, driver_version, git_state, source_hash
+from .labelled import LabelledRun, load_runs, run_labels
 from .plan import Plan
 from .reading import FILE_NAME, load_run, run_path
 from .run_file import RunWriter, check_writable
@@ -36,6 +37,7 @@ __all__ = [
     "Environment",
     "ErrorRecord",
     "GitRecord",
+    "LabelledRun",
     "PlacementRecord",
     "Plan",
     "Provenance",
@@ -53,6 +55,8 @@ __all__ = [
     "driver_version",
     "git_state",
     "load_run",
+    "load_runs",
+    "run_labels",
     "run_path",
     "source_hash",
 ]

@@ -16,6 +16,7 @@ from ..records.codec import plain
 from . import readings
 from .cases import case_title, main_case, measured_groups, placement_groups, scale_text
 from .formats import bytes_text, digits, is_number, rate_text
+from .machine import machine_text
 from .section import Section
 from .sections import sections
 from .traces import load_traces
@@ -58,7 +59,7 @@ def render(run: Run, folder: Path | None = None) -> str:
         badges=_badges(run),
         sections=found,
         figures=_embedded(found),
-        machine=_machine(run),
+        machine=machine_text(run),
         facts=_facts(run),
         command=shlex.join(run.command),
         methods=readings.timing_methods(run),
@@ -101,15 +102,6 @@ def _badges(run: Run) -> list[tuple[str, int]]:
     """How many records there are of every provenance."""
     kinds = [str(record.provenance) for record in run.records] + [str(row.provenance) for row in run.placements]
     return [(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)]
-
-
-def _machine(run: Run) -> str:
-    """The machine in a few words."""
-    gpu, cpu = run.environment.gpu, run.environment.cpu
-    if gpu is not None:
-        return str(gpu.get("name") or "a GPU without a name")
-    cores = f", {cpu['cores']} cores" if cpu.get("cores") else ""
-    return f"{cpu.get('model') or 'a CPU without a name'}{cores}, no GPU"
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from mohge.bench.cli.options import resolve_spec
 from mohge.bench.plugin.fixture import GpuBenchmark, Work
 from mohge.bench.plugin.hooks import refuse_conflicts
 from mohge.bench.plugin.layers import LayerBench
+from mohge.bench.plugin.saved import case_name, group_name
 from mohge.bench.runner.grids import REAL, check_device, check_dtype, check_implementations
 from mohge.bench.runner.jobs import scaled_down
 from mohge.bench.timing import check_way
@@ -89,17 +90,11 @@ def _grid(config: pytest.Config) -> Grid:
             workload.routing(spec, 1)  # says at once when this layer cannot have it
             for count in _token_counts(option("tokens")):
                 case = Case(spec, count, workload, dtype, kind)
-                cases[_name(case)] = case
+                cases[case_name(case.spec.name, case.tokens, case.routing, case.dtype)] = case
     everything = REAL if kind == "cpu" else tuple(IMPLEMENTATIONS)
     names = check_implementations(config.getoption("suite_implementations")) or everything
     seconds = config.getoption("gpu_benchmark_seconds") if config.getoption("suite_seconds") is None else None
     return Grid(device, dtype, cases, names, option("seconds") if seconds is None else seconds)
-
-
-def _name(case: Case) -> str:
-    """The case in a test's id: what tells cases of one grid apart, in words without spaces."""
-    routing = case.routing.replace("/", "_").replace(":", "-")
-    return f"{case.spec.name.replace('/', '_')}-{case.tokens}tokens-{routing}-{case.dtype}"
 
 
 def _words(option: str, text: str) -> list[str]:
@@ -155,9 +150,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     functions = [item for item in items if isinstance(item, pytest.Function) and item.path.is_relative_to(here)]
     mine = [item for item in functions if "case" in _parameters(item)]
     for item in mine:
-        parts = [_parameters(item).get(name) for name in ("phase", "operation", "case")]
-        group = " ".join(part for part in (item.originalname.removeprefix("test_"), *parts) if part)
-        item.add_marker(pytest.mark.benchmark(group=group))
+        item.add_marker(pytest.mark.benchmark(group=group_name(item.originalname, _parameters(item))))
     places = [place for place, item in enumerate(items) if item in mine]
     mine.sort(key=lambda item: specs.index(cases[_parameters(item)["case"]].spec))
     for place, item in zip(places, mine, strict=True):

@@ -27,6 +27,7 @@ FLOORS = [
     "comparison",
     "report",
     "plugin",
+    "export",
     "cli",
 ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mohge.bench.plugin.clock import ReplayClock
-from mohge.bench.plugin.fixture import Work, counted
+from mohge.bench.plugin.fixture import Work
+from mohge.bench.plugin.saved import counted
 from mohge.bench.records import Samples
 
 
