@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ... import __version__
 from . import INTERRUPTED
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-CLASSES = {export: ExportCommand}  # of commands that read their arguments in a way of their own
+CLASSES: dict[Any, type[TyperCommand]] = {export: ExportCommand}  # which reads its arguments in its own way
 for command in (run, doctor, bench, compare, tune, place, trace, report, export):
     epilog = command.__doc__.partition("Example: ")[2] if command.__doc__ else None
     app.command(cls=CLASSES.get(command), epilog=epilog)(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..records import Record
+from ..records.codec import plain
 
 _TELEMETRY = (
     *("source", "window_s", "samples", "calls", "utilization", "sm", "tensor", "dram", "power_w", "energy_j"),
@@ -30,4 +31,4 @@ def about_record(record: Record) -> dict[str, Any]:
         "times_as_fast_as_padded_bmm": record.speedup.ratio if record.speedup else None,
     }
     about |= {f"telemetry_{name}": getattr(seen, name) for name in _TELEMETRY} if seen else {}
-    return {name: value for name, value in about.items() if value not in (None, "", [])}
+    return {name: value for name, value in plain(about).items() if value not in (None, "", [])}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from ..telemetry import METRICS, Reading, Trace, throttle_names
 
 _TITLES = {
-    "utilization": "a kernel was running",
-    "utilization_ring": "a kernel was running, driver's ring buffer",
-    "memory_utilization": "memory was read or written",
+    "utilization": "utilization",
+    "utilization_ring": "utilization, driver's ring buffer",
+    "memory_utilization": "memory utilization",
     "sm": "SMs busy",
     "occupancy": "warps active",
     "tensor": "tensor pipe",
@@ -45,9 +45,11 @@ def counters(trace: Trace) -> Iterator[Counter]:
         unit, factor = _SHOWN.get(metric.unit, (metric.unit, 1.0))
         first = _first(trace, name) if metric.kind == "counter" else 0.0
         yield Counter(f"{_TITLES.get(name, name)} ({unit})", _points(trace.readings, name, factor, first))
-    bits = {int(reading.values["throttle"]) for reading in trace.readings if "throttle" in reading.values}
-    for reason in dict.fromkeys(reason for value in sorted(bits) for reason in throttle_names(value)):
-        yield Counter(f"held back: {reason.replace('_', ' ')} (0 or 1)", _held(trace.readings, reason))
+    values = {int(reading.values["throttle"]) for reading in trace.readings if "throttle" in reading.values}
+    reasons = {value: throttle_names(value) for value in sorted(values)}
+    for reason in dict.fromkeys(reason for names in reasons.values() for reason in names):
+        with_it = {value for value, names in reasons.items() if reason in names}
+        yield Counter(f"held back: {reason.replace('_', ' ')} (0 or 1)", _held(trace.readings, with_it))
 
 
 def _first(trace: Trace, name: str) -> float:
@@ -60,7 +62,7 @@ def _points(readings: tuple[Reading, ...], name: str, factor: float, first: floa
             yield reading.t, round((reading.values[name] - first) * factor, 6)
 
 
-def _held(readings: tuple[Reading, ...], reason: str) -> Iterator[tuple[float, float]]:
+def _held(readings: tuple[Reading, ...], values: Collection[int]) -> Iterator[tuple[float, float]]:
     for reading in readings:
         if "throttle" in reading.values:
-            yield reading.t, int(reason in throttle_names(reading.values["throttle"]))
+            yield reading.t, int(reading.values["throttle"] in values)

@@ -44,8 +44,8 @@ class Process:
 
     def named(self) -> Iterator[str]:
         """The process's name and place."""
-        yield self._metadata("process_name", {"name": self.name}, 0)
-        yield self._metadata("process_sort_index", {"sort_index": self.number}, 0)
+        yield self._metadata("process_name", {"name": self.name})
+        yield self._metadata("process_sort_index", {"sort_index": self.number})
 
     def lane(self, name: str, items: Iterable[Slice | Instant], zero: float = 0.0) -> Iterator[str]:
         """The lane's row, named when it is first met, and what is on it; times count from `zero`, in seconds."""
@@ -69,8 +69,9 @@ class Process:
         for t, value in points:
             yield f'{begin},"ts":{(t - zero) * 1e6:.3f},{middle}{value!r}}}}}'
 
-    def _metadata(self, name: str, values: Mapping[str, Any], thread: int) -> str:
-        return dumps({"ph": "M", "pid": self.number, "tid": thread, "name": name, "args": values})
+    def _metadata(self, name: str, values: Mapping[str, Any], thread: int | None = None) -> str:
+        place = {"pid": self.number} if thread is None else {"pid": self.number, "tid": thread}
+        return dumps({"ph": "M", **place, "name": name, "args": values})
 
 
 def document(about: Mapping[str, Any], events: Iterable[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A telemetry trace as rows of slices: the windows that were replayed under the sampler, with the case they belong to."""
+"""A telemetry trace as rows of slices: the windows replayed under the sampler, and the case they belong to."""
 
 from __future__ import annotations
 

@@ -98,7 +98,9 @@ def _series(record: Record) -> Iterator[tuple[Named, Samples, bool]]:
 
 
 def _usable(samples: Samples | None) -> TypeGuard[Samples]:
-    return samples is not None and bool(samples.samples_us) and all(is_number(us) and us > 0 for us in samples.samples_us)
+    return (
+        samples is not None and bool(samples.samples_us) and all(is_number(us) and us > 0 for us in samples.samples_us)
+    )
 
 
 def _info(record: Record, named: Named, samples: Samples) -> dict[str, Any]:
@@ -130,5 +132,10 @@ def _machine(run: Run) -> dict[str, Any]:
 def _commit(run: Run) -> dict[str, Any]:
     revision = run.git.revision if run.git else "unversioned"
     times = {"time": None, "author_time": None}
-    return {"id": revision, **times, "dirty": bool(run.git and run.git.dirty), "project": "mohge", "branch": "(unknown)"}
-
+    return {
+        "id": revision,
+        **times,
+        "dirty": bool(run.git and run.git.dirty),
+        "project": "mohge",
+        "branch": "(unknown)",
+    }

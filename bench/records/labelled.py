@@ -35,7 +35,7 @@ def run_labels(files: Sequence[Path]) -> list[str]:
     parts = [(file.parent if file.name == FILE_NAME else file.with_suffix("")).parts for file in files]
     deepest = max((len(names) for names in parts), default=1)
     for count in range(1, deepest + 1):
-        labels = ["/".join(names[-count:]) for names in parts]
+        labels = [Path(*names[-count:]).as_posix() for names in parts]
         if len(set(labels)) == len(labels):
             return labels
     return [str(file) for file in files]

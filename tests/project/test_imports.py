@@ -19,6 +19,7 @@ CASES = {
     "mohge.kernels": (*HEAVY, *REPORTING),
     "mohge.bench.cli.app": REPORTING,
     "mohge.bench.runner.worker": REPORTING,
+    "mohge.bench.export": REPORTING,
     "mohge.bench.plugin.fixture": (*HEAVY, *REPORTING),
 }
 
