@@ -42,7 +42,7 @@ def _is_run(text: str) -> bool:
 
 
 def export(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or their run.json.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs, or their run.json.")],
     perfetto: Annotated[
         str | None,
         typer.Option(metavar="FILE|-", help="For ui.perfetto.dev: phases as slices, telemetry as counters."),
