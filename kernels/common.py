@@ -84,6 +84,11 @@ def useful_flops(counts: NDArray[np.int64], widths: NDArray[np.int64], hidden: i
     return 6 * hidden * int(np.dot(np.asarray(counts, dtype=np.int64), widths))
 
 
+def width_runs(widths: NDArray[np.int64]) -> list[int]:
+    """Where neighbouring experts of one width begin, then E: [0, 2, 6] for widths int[E] of [8, 8, 24, 24, 24, 24]."""
+    return [0, *(int(expert) for expert in np.flatnonzero(np.diff(widths)) + 1), len(widths)]
+
+
 def check_device(dtype: torch.dtype, device: torch.device) -> str | None:
     """None, or why no implementation can work with `dtype` on `device` in this process: the start of every supports."""
     if dtype not in DTYPES:

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from ..dispatch import DispatchPlan, combine, permute
 from ..reference import ExpertWeights, LayerSpec
-from .common import check_call, check_device, check_prepare, dtype_name, swiglu, useful_flops
+from .common import check_call, check_device, check_prepare, dtype_name, swiglu, useful_flops, width_runs
 from .interface import Layer
 from .packing import PackedWeights, pack
 from .shared_expert import with_shared_expert
 
+# Rows [R, K], matrices [n, K, N] and ends int32[n] to [R, N]: rows ends[i - 1] to ends[i] (from 0) meet matrices[i].
+Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 # Public since torch 2.10; the private name has the same signature.
 GROUPED_MM = getattr(torch.nn.functional, "grouped_mm", None) or getattr(torch, "_grouped_mm", None)
 # Compute capabilities with torch's fused bf16 kernel (torch 2.11: aten/src/ATen/native/cuda/GroupedBlas.cpp).
@@ -54,6 +56,7 @@ class TorchGroupedLayer:
 
     run_starts: int64[runs + 1]  the first expert of each run, then E
     run_start:  int64[E]         the first expert of each expert's own run
+    multiply:   what computes one run's grouped GEMM: torch's, or another library's for rows and matrices laid out alike
     """
 
     spec: LayerSpec
@@ -61,6 +64,34 @@ class TorchGroupedLayer:
     runs: tuple[Run, ...]
     run_starts: torch.Tensor
     run_start: torch.Tensor
+    multiply: Multiply
+
+    @classmethod
+    def prepare(
+        cls,
+        spec: LayerSpec,
+        weights: ExpertWeights,
+        device: torch.device,
+        dtype: torch.dtype,
+        multiply: Multiply,
+    ) -> TorchGroupedLayer:
+        """Pack the weights and find the runs."""
+        packed = pack(spec, weights, device, dtype)
+        starts = width_runs(spec.expert_widths)
+        runs = []
+        for first, last in pairwise(starts):
+            width, experts = int(packed.widths[first]), last - first
+            gate_up = packed.gate_up_of(first, last).view(experts, 2 * width, spec.hidden).transpose(1, 2)
+            down_t = packed.down_t_of(first, last).view(experts, width, spec.hidden)
+            runs.append(Run(first, last, gate_up, down_t))
+        return cls(
+            spec=spec,
+            packed=packed,
+            runs=tuple(runs),
+            run_starts=torch.tensor(starts, device=device),
+            run_start=torch.tensor(np.repeat(starts[:-1], np.diff(starts)), device=device),
+            multiply=multiply,
+        )
 
     def __call__(self, x: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
         """See `Layer`. Waits for the GPU once where there is more than one width, to read where each one's rows are."""
@@ -104,13 +135,13 @@ class TorchGroupedLayer:
             if start == end:
                 activations.append(rows.new_empty(0, run.down_t.shape[1]))
                 continue
-            activations.append(swiglu(grouped_mm(rows[start:end], run.gate_up, bounds.ends[run.first : run.last])))
+            activations.append(swiglu(self.multiply(rows[start:end], run.gate_up, bounds.ends[run.first : run.last])))
         return activations
 
     def _gemm2(self, activations: list[torch.Tensor], bounds: Bounds) -> torch.Tensor:
         """The activations to rows [R, H] in plan order. grouped_mm has no `out`: several runs cost one copy more."""
         outs = [
-            grouped_mm(activation, run.down_t, bounds.ends[run.first : run.last])
+            self.multiply(activation, run.down_t, bounds.ends[run.first : run.last])
             for activation, run in zip(activations, self.runs, strict=True)
             if len(activation)
         ]
@@ -120,7 +151,7 @@ class TorchGroupedLayer:
 
 
 def grouped_mm(rows: torch.Tensor, matrices: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
-    """Rows [R, K] by matrices [n, K, N] to [R, N]: rows ends[i - 1] to ends[i] (from 0) meet matrices[i]."""
+    """See `Multiply`: torch's own."""
     assert GROUPED_MM is not None
     return GROUPED_MM(rows, matrices, offs=ends)
 
@@ -158,22 +189,7 @@ class TorchGrouped:
         """See `Implementation.prepare`."""
         device = torch.device(device)
         check_prepare(self.supports(spec, dtype, device), self.name)
-        packed = pack(spec, weights, device, dtype)
-        widths = spec.expert_widths
-        starts = [0, *(int(e) for e in np.flatnonzero(np.diff(widths)) + 1), spec.experts]
-        runs = []
-        for first, last in pairwise(starts):
-            width, experts = int(widths[first]), last - first
-            gate_up = packed.gate_up_of(first, last).view(experts, 2 * width, spec.hidden).transpose(1, 2)
-            down_t = packed.down_t_of(first, last).view(experts, width, spec.hidden)
-            runs.append(Run(first, last, gate_up, down_t))
-        layer = TorchGroupedLayer(
-            spec=spec,
-            packed=packed,
-            runs=tuple(runs),
-            run_starts=torch.tensor(starts, device=device),
-            run_start=torch.tensor(np.repeat(starts[:-1], np.diff(starts)), device=device),
-        )
+        layer = TorchGroupedLayer.prepare(spec, weights, device, dtype, grouped_mm)
         return with_shared_expert(layer, spec, weights, device, dtype)
 
 

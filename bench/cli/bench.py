@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ...kernels import IMPLEMENTATIONS
+from ..peers import PEERS
 from ..records import check_writable
 from ..runner.grids import REAL, check_device, check_dtype, check_implementations, check_memory
 from ..runner.jobs import Job, Source, TimingLimits
@@ -36,7 +37,11 @@ def bench(
         list[str] | None, typer.Option(help="router, uniform, zipf:1.2, hot_set:0.1,0.8, ... ; repeatable.")
     ] = None,
     implementations: Annotated[
-        str | None, typer.Option(help=f"Separated by commas, out of {', '.join(IMPLEMENTATIONS)}.")
+        str | None,
+        typer.Option(
+            help=f"Separated by commas, out of {', '.join(IMPLEMENTATIONS)}; and, as rivals, {', '.join(PEERS)}, or "
+            "peers for all of these."
+        ),
     ] = None,
     trace: Annotated[Path | None, typer.Option(help="Routing trace (.npz or .csv) as one more routing.")] = None,
     domain: Annotated[str | None, typer.Option(help="Domain of the trace.")] = None,

@@ -10,15 +10,19 @@ import pytest
 import torch
 
 from ...dispatch import DispatchPlan, make_plan, on_device
-from ...kernels import IMPLEMENTATIONS, Layer
+from ...kernels import Layer
 from ...reference import ExpertWeights, LayerSpec, expert_flops
 from ..gate import GateResult, Trusted, answer, context_error, pose, status_of
+from ..peers import CONTESTANTS, TRITON_PEERS
 from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven
 from ..workloads import Case, Inputs, routing_counts
 
 # What stands in for the reference where that would take too long, itself checked whole on so many tokens.
 # Set to 1, these make kernels run on the CPU for their results, in a time that is none of theirs.
-_STAND_INS = {"triton": "TRITON_INTERPRET", "numba": "NUMBA_ENABLE_CUDASIM"}
+_STAND_INS = {
+    **dict.fromkeys(("triton", *TRITON_PEERS), "TRITON_INTERPRET"),
+    "numba": "NUMBA_ENABLE_CUDASIM",
+}
 
 
 class LayerBench:
@@ -44,7 +48,7 @@ class LayerBench:
 
     def unsupported(self, spec: LayerSpec, name: str) -> str | None:
         """None, or the reason why this implementation has no time for this spec here."""
-        reason = IMPLEMENTATIONS[name].supports(spec, self._dtype, self._device)
+        reason = CONTESTANTS[name].supports(spec, self._dtype, self._device)
         if reason is None and self._device.type == "cpu":
             reason = stood_in(name)
         return reason
@@ -120,7 +124,7 @@ class LayerBench:
             assert self._spec is not None
             assert self._weights is not None
             try:
-                made = IMPLEMENTATIONS[name].prepare(self._spec, self._weights, self._device, self._dtype)
+                made = CONTESTANTS[name].prepare(self._spec, self._weights, self._device, self._dtype)
             except Exception as error:  # one implementation's failure is its own
                 made = GateResult(*status_of(error))
             self._layers[name] = made

@@ -24,6 +24,8 @@ LIBRARIES = (
     "nvidia-ml-py",
     "cuda-bindings",
     "cuda-toolkit",
+    "liger-kernel",
+    "moe-ops",
 )
 _KERNEL_ROOMS = ("kernels", "dispatch")
 _KERNEL_SUFFIXES = (".py", ".cu", ".cuh")

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...kernels import IMPLEMENTATIONS
 from ...reference import LayerSpec
+from ..peers import PEERS, TRITON_PEERS
 from ..telemetry import probe_nvml
 from ..timing import check_way
 
@@ -56,17 +57,21 @@ def cuda_device() -> str | None:
 
 def abilities() -> list[Ability]:
     """Every part of the suite on this machine, implementations first."""
-    return [implementation_ability(name) for name in IMPLEMENTATIONS] + [
-        Ability("reference", "complete", "NumPy float64"),
-        Ability("placement", "complete", "policies and bounds in NumPy"),
-        _telemetry(),
-        _ahead_of_time("triton", "triton", "compiles for sm_90 with the ptxas it ships"),
-        _ahead_of_time("cupy", "cuda-bindings", "compiles for sm_90a with NVRTC"),
-        _ahead_of_time("numba", "numba-cuda", "compiles to PTX for compute capability 9.0"),
-        _report(),
-        _tuning(),
-        _cupti(),
-    ]
+    return (
+        [implementation_ability(name) for name in IMPLEMENTATIONS]
+        + [peer_ability(name) for name in PEERS]
+        + [
+            Ability("reference", "complete", "NumPy float64"),
+            Ability("placement", "complete", "policies and bounds in NumPy"),
+            _telemetry(),
+            _ahead_of_time("triton", "triton", "compiles for sm_90 with the ptxas it ships"),
+            _ahead_of_time("cupy", "cuda-bindings", "compiles for sm_90a with NVRTC"),
+            _ahead_of_time("numba", "numba-cuda", "compiles to PTX for compute capability 9.0"),
+            _report(),
+            _tuning(),
+            _cupti(),
+        ]
+    )
 
 
 def implementation_ability(name: str) -> Ability:
@@ -83,6 +88,25 @@ def implementation_ability(name: str) -> Ability:
     if IMPLEMENTATIONS[name].supports(spec, torch.float32, torch.device("cpu")) is None and name not in _WITHOUT_GPU:
         return Ability(name, "measured", f"on the CPU, torch {torch.__version__}", GPU_REMEDY + " for GPU times")
     return _WITHOUT_GPU[name]() if name in _WITHOUT_GPU else Ability(name, "no", NO_GPU, GPU_REMEDY)
+
+
+def peer_ability(name: str) -> Ability:
+    """How far the peer called `name` gets on this machine, with the version of what is installed."""
+    import torch
+
+    peer, spec, gpu = PEERS[name], LayerSpec.preset("mohge-3b"), cuda_device()
+    if peer.missing:
+        return Ability(name, "no", peer.missing.partition(" (")[0], f"pip install {peer.package}")
+    dtype, device = (torch.bfloat16, "cuda") if gpu else (torch.float32, "cpu")
+    reason = peer.supports(spec, dtype, torch.device(device))
+    version = f"{peer.version}; " if peer.version else ""
+    if reason is not None:
+        return Ability(name, "no", f"{version}{reason}", "" if gpu else GPU_REMEDY)
+    if gpu:
+        return Ability(name, "measured", f"{version}on {gpu}")
+    if name in TRITON_PEERS:
+        return Ability(name, "interpreted", f"{version}correct results on a scaled-down spec, no times", GPU_REMEDY)
+    return Ability(name, "measured", f"{version}on the CPU", GPU_REMEDY + " for GPU times")
 
 
 def _triton() -> Ability:

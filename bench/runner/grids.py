@@ -7,12 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...kernels import load
 from ...reference import LayerSpec, expert_parameters
+from ..peers import PEERS, contestant
 from ..workloads import DTYPES, open_trace
 from .jobs import Job, Source, TimingLimits, scaled_down
 
 REAL = ("padded_bmm", "torch_loop", "torch_grouped_mm")
+PADDED = ("padded_bmm", "torch_grouped_mm_padded")  # their weights take the widest expert's place each
 CPU_TOKENS = (16, 128)
 GPU_TOKENS = (64, 1024, 16384, 65536)
 # Interpreted and simulated kernels: one Python step per program or thread, so a very small layer.
@@ -147,13 +148,13 @@ def check_used(traces: TraceChoice, jobs: list[Job]) -> None:
 def check_memory(job: Job) -> None:
     """Raise ValueError when the layer's weights cannot fit the host's free memory, before anything is written.
 
-    Counted: the float32 originals, and on a CPU one packed copy per implementation, padded_bmm's at its padded size.
+    Counted: the float32 originals, and on a CPU one packed copy per implementation, at its padded size where it pads.
     """
     free = available_memory()
     spec = job.spec
     parameters, item = int(expert_parameters(spec).sum()), 4 if job.dtype == "float32" else 2
     padded = 3 * spec.hidden * max(spec.widths) * spec.experts
-    copies = sum(padded if name == "padded_bmm" else parameters for name in job.implementations)
+    copies = sum(padded if name in PADDED else parameters for name in job.implementations)
     needed = 4 * parameters + (item * copies if job.device == "cpu" else 0)
     if free is not None and needed > free:
         raise ValueError(
@@ -192,12 +193,15 @@ def check_device(device: str) -> str:
 
 
 def check_implementations(names: str | None) -> tuple[str, ...] | None:
-    """Names from a comma-separated text, each checked. Raises ValueError for an unknown one."""
+    """Names from a comma-separated text, each checked; "peers" stands for all peers. Raises ValueError for an unknown
+    one.
+    """
     if names is None:
         return None
-    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    given = (name.strip() for name in names.split(",") if name.strip())
+    chosen = tuple(each for name in given for each in (PEERS if name == "peers" else (name,)))
     for name in chosen:
-        load(name)
+        contestant(name)
     return chosen
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from ..peers import peer_notes
 from ..records import Provenance, Record, Status
 from ..records.codec import decode
 from .jobs import Job
@@ -112,7 +113,7 @@ def _given_up(job: Job, culprit: str, case: int, ending: Ending) -> list[Record]
 def _left_out(job: Job, first: int, reason: str, notes: dict[str, str] | None = None) -> Iterator[list[Record]]:
     for case in range(first, len(job.cases)):
         records = [_record(job, name, case, Status.NOT_RUN, reason) for name in job.implementations]
-        yield [replace(record, notes=dict(notes or {})) for record in records]
+        yield [replace(record, notes={**record.notes, **(notes or {})}) for record in records]
 
 
 def _failure(ending: Ending) -> tuple[Status, str]:
@@ -131,4 +132,5 @@ def _record(job: Job, implementation: str, case: int, status: Status, reason: st
         status=status,
         case=job.case_record(case),
         reason=reason,
+        notes=peer_notes(implementation),
     )

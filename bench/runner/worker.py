@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...dispatch import make_plan, on_device
-from ...kernels import IMPLEMENTATIONS, Layer
+from ...kernels import Layer
 from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
 from ...reference import ExpertWeights, Router, Routing, expert_flops, layer_bytes
 from ..gate import GateResult, Trusted, answer, context_error, pose, status_of
+from ..peers import CONTESTANTS, peer_notes
 from ..records import BASELINE, ErrorRecord, Provenance, Record, Status, Telemetry
 from ..records.codec import dumps
 from ..telemetry import clock_watch
@@ -67,7 +68,7 @@ class Worker:
 
     def _prepare(self, name: str) -> None:
         self._emit(event="begin", what=f"{self._job.spec.name}: preparing {name}")
-        implementation = IMPLEMENTATIONS[name]
+        implementation = CONTESTANTS[name]
         reason = implementation.supports(self._job.spec, self._dtype, self._device)
         if reason is not None:
             self._refused[name] = (Status.UNSUPPORTED, reason)
@@ -96,7 +97,8 @@ class Worker:
 
     def _untimed(self, name: str, case: Case, outcome: tuple[Status, str]) -> Record:
         status, reason = outcome
-        return Record(name, Provenance(self._job.mode), status, case.to_record(), reason=reason)
+        mode, notes = Provenance(self._job.mode), peer_notes(name)
+        return Record(name, mode, status, case.to_record(), reason=reason, notes=notes)
 
     def _checked_and_timed(self, case: Case) -> None:
         inputs = case.inputs()
@@ -209,6 +211,7 @@ class Worker:
             "useful_flops": flops,
             "executed_flops": int(self._layers[name].executed_flops(counts)) if known else None,
             "bytes": layer_bytes(counts, case.tokens, case.spec, self._dtype.itemsize, separate_gemms=True),
+            "notes": peer_notes(name),
         }
         mine = times.get(name)
         if status is Status.PASSED and mine is not None and mine.hot is not None:
@@ -222,7 +225,10 @@ class Worker:
             }
             observed = self._telemetry.get(name)
             if observed is not None:
-                record |= {"notes": {"telemetry": observed}} if isinstance(observed, str) else {"telemetry": observed}
+                if isinstance(observed, str):
+                    record["notes"] |= {"telemetry": observed}
+                else:
+                    record["telemetry"] = observed
         return Record(**record)
 
     def _free_memory(self) -> None:

@@ -62,8 +62,8 @@ class SpoiledLayer:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch):
     def run(spoil: Any = lambda what, tokens: None, name: str = "torch_loop", job: Job = JOB) -> list[dict[str, Any]]:
-        table = {**dict(worker_module.IMPLEMENTATIONS), name: Spoiled(load(name), spoil)}
-        monkeypatch.setattr(worker_module, "IMPLEMENTATIONS", table)
+        table = {**dict(worker_module.CONTESTANTS), name: Spoiled(load(name), spoil)}
+        monkeypatch.setattr(worker_module, "CONTESTANTS", table)
         output = io.StringIO()
         Worker(job, output, MARKER).run()
         assert MARKER[0] == NOBODY
