@@ -1,4 +1,4 @@
-"""`triton_per_group`, `cupy_per_group`: our own kernels with one launch of each GEMM per width in the place of one for all.
+"""`triton_per_group`, `cupy_per_group`: our own kernels with one launch of each GEMM per width instead of one for all.
 
 The same kernels, tiles, weights and buffers as `triton` and `cupy`; only the work lists differ: that of a width has no
 tiles for experts of others. What the two cost more than the one is therefore the cost of launching by group: every
