@@ -100,7 +100,7 @@ def finish(path: Path, *, report: bool, json: str | None, lost: str = "") -> int
         show_run(result)
     console.print(f"\nrun:    {path}", highlight=False, soft_wrap=True)
     if report:
-        from ..report import write_report
+        from ..report.page import write_report
 
         page = path.parent / "report.html"
         write_report(result, page, path.parent)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
-from ..records import Provenance, Record, Run, Telemetry
+from ..records import Provenance, Record, Run, Speedup, Telemetry
+from ..report.verdict import verdict
 from ..runner.jobs import Job
 from .output import console, progress_bar, table
 
@@ -57,6 +59,8 @@ def show_run(run: Run) -> None:
         console.print(f"\nmeasured roofs: {rates}{copied}", highlight=False, soft_wrap=True)
     for line in suspect_lines(run):
         console.print(line, highlight=False, soft_wrap=True)
+    if measured:
+        console.print(f"\n{verdict(run).sentence}", highlight=False, soft_wrap=True, markup=False)
 
 
 def suspect_lines(run: Run) -> list[str]:
@@ -127,9 +131,14 @@ def _row(record: Record) -> list[str]:
         _time(record.hot.median_us),
         f"{record.tflops:.3g}",
         f"{record.share_of_roof:.0%}" if record.share_of_roof else "",
-        f"{speedup.ratio:.2f} ({speedup.low:.2f} to {speedup.high:.2f})" if speedup else "",
+        _speedup(speedup) if speedup else "",
         _error(record),
     ]
+
+
+def _speedup(speedup: Speedup) -> str:
+    interval = f"{speedup.low:.2f} to {speedup.high:.2f}" if math.isfinite(speedup.low + speedup.high) else ""
+    return f"{speedup.ratio:.2f} ({', '.join(part for part in (interval, speedup.doubt) if part)})"
 
 
 def _time(microseconds: float) -> str:

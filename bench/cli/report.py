@@ -21,7 +21,7 @@ def report(
     Example: mohge report runs/20260101-120000-run -o report.html
     """
     loaded = load_run(run)
-    from ..report import write_report
+    from ..report.page import write_report
 
     folder = run_path(run).parent
     path = output or folder / "report.html"

@@ -1,6 +1,7 @@
 """Comparison: the ratio of two sets of samples with an interval, and the verdict it allows."""
 
 from .compare import compare_implementations, compare_runs
+from .matching import together
 from .result import Change, Comparison, Missing, Options, Ratio, Row, Verdict
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "Verdict",
     "compare_implementations",
     "compare_runs",
+    "together",
 ]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
+from ..timing import Estimate, contrast
 from .matching import Rounds
-from .resample import Estimate, contrast
 from .verdict import Effect, satterthwaite
 
 # What slows a machine down for milliseconds slows it down for minutes too: medians of runs vary with the spread of the

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..records import CaseRecord, Record, Samples
+from ..timing import FEWEST, LEVEL
 from .anchors import Anchors
 from .effects import across, paired
 from .matching import Key, Rounds, rounds, together
-from .resample import FEWEST
 from .result import PHASES, Options, Ratio, Row, Verdict
 from .sides import Side
-from .verdict import LEVEL, Effect, decide, holm, remedy
+from .verdict import Effect, decide, holm, remedy
 
 _CLOCK_SHARE = 0.01
 

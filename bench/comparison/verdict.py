@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit  # of Student's t; scipy.stats would slow every command's start
+from scipy.special import stdtr
 
+from ..timing import LEVEL, student_half_width
 from .result import Ratio, Verdict
 
-LEVEL = 0.95
 _MOST_TIMES = 1000.0  # an estimate so close to the threshold that it would take more is not decided by samples
 
 
@@ -58,7 +58,7 @@ class Effect:
 
     def half_width(self, level: float = LEVEL) -> float:
         """Of the interval of the logarithm."""
-        return float(stdtrit(self.df, (1 + level) / 2)) * self.error
+        return student_half_width(self.error, self.df, level)
 
     @property
     def ratio(self) -> Ratio:
@@ -126,7 +126,7 @@ def _more_runs(effect: Effect, gap: float, level: float) -> Remedy:
     runs = max(1, effect.runs)
     spread = effect.within + effect.between
     for count in range(runs + 1, int(_MOST_TIMES)):
-        width = float(stdtrit(2 * count - 2, (1 + level) / 2))
+        width = student_half_width(1.0, 2 * count - 2, level)
         if width**2 * spread * runs / count <= gap**2:
             more = _rounded_up(count - runs)
             return Remedy(runs=more, text=f"needs about {more} more runs a side; more samples will not help")

@@ -68,12 +68,12 @@ class ErrorRecord:
 class Samples:
     """Times of one call, in microseconds, in the order they were taken.
 
-    low_us, high_us: a 95 % bootstrap interval of the median
+    low_us, high_us: a 95 % interval of the median, block bootstrap; NaN (null) with fewer than five samples
     method:          how it was timed, in words
     stop:            why sampling stopped
     timer:           the way it was timed in a word (cpu, events, graph, cupti); empty in files older than this field
     suspects:        places in samples_us of those taken under a throttle reason or far below the run's own clock; they
-                     stay among the samples, and the median and its interval leave them out while three and half remain
+                     stay among the samples, and the median and its interval leave them out while five and half remain
     busy_share:      share of the time in which the device was busy, median over the samples, where the timer sees that
     """
 
@@ -167,13 +167,24 @@ class Telemetry:
 class Speedup:
     """How many times faster than `baseline`, median over median of hot samples taken in the same interleaved rounds.
 
-    low, high: a 95 % bootstrap interval of the ratio
+    low, high: a 95 % interval of the ratio, block bootstrap over rounds; NaN (null) with fewer than five of them
+    rounds:    how many counted; 0 in files older than this field
     """
 
     baseline: str
     ratio: float
     low: float
     high: float
+    rounds: int = 0
+
+    @property
+    def doubt(self) -> str:
+        """Why nothing may be called faster or slower, in words; empty where the interval leaves out 1."""
+        if self.low > 1 or self.high < 1:
+            return ""
+        if self.low <= 1 <= self.high:
+            return "undecided"
+        return f"undecided: {self.rounds} rounds are too few" if self.rounds else "undecided: no interval"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
+from ..records import Speedup
+
 NONE = "–"
 
 
@@ -64,6 +66,11 @@ def rate_text(tflops: float | None) -> str:
 def interval_text(low: float | None, high: float | None) -> str:
     """An interval of plain ratios; empty where it has no ends."""
     return f"{digits(low)} to {digits(high)}" if is_number(low) and is_number(high) else ""
+
+
+def speedup_interval(speedup: Speedup) -> str:
+    """The interval of a ratio over the baseline, and the doubt it leaves: "0.98 to 1.03, undecided"."""
+    return ", ".join(part for part in (interval_text(speedup.low, speedup.high), speedup.doubt) if part)
 
 
 def time_interval_text(low: float | None, high: float | None) -> str:

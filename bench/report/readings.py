@@ -11,7 +11,7 @@ from .figures_placement import drawable
 from .figures_time import roof_of, thinned, timed_names
 from .figures_work import Pair, counted_flops, parameters
 from .formats import counted, digits, interval_text, is_number, listed, percent_text, rate_text, time_text
-from .verdict import overlaps
+from .verdict import told_apart
 
 
 def time_reading(series: Sequence[Group]) -> str:
@@ -25,7 +25,7 @@ def time_reading(series: Sequence[Group]) -> str:
         if not ranked or not group.case.tokens:
             continue
         first, *others = ranked
-        undecided = not others or overlaps(first, others[0])
+        undecided = not others or not told_apart(first, others[0])
         winners.setdefault("" if undecided else first.implementation, []).append(f"{group.case.tokens:,}")
     parts = [f"{name} is fastest at {listed(tokens)} tokens" for name, tokens in winners.items() if name]
     if "" in winners:

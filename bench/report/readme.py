@@ -18,8 +18,9 @@ from pathlib import Path
 
 from ..records import Run, load_run, run_path, source_hash
 from .cases import case_phrase, hot_median, main_case
-from .formats import digits, interval_text, rate_text, time_text
+from .formats import digits, rate_text, speedup_interval, time_text
 from .page import write_report
+from .verdict import verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"<!-- run: (?P<path>\S+) -->\n.*?<!-- end of run -->", flags=re.DOTALL)
@@ -44,10 +45,10 @@ def block(run: Run, run_file: str) -> str:
     for record in group.fastest:
         ratio = "1"
         if record.speedup is not None:
-            interval = interval_text(record.speedup.low, record.speedup.high)
-            ratio = f"{digits(record.speedup.ratio)} ({interval})"
+            ratio = f"{digits(record.speedup.ratio)} ({speedup_interval(record.speedup)})"
         time = time_text(hot_median(record))
         lines.append(f"| `{record.implementation}` | {time} | {rate_text(record.tflops)} | {ratio} |")
+    lines += ["", verdict(run).sentence]
     if run.source_hash != source_hash():
         lines += ["", "Stale: the kernels' sources have changed since this run."]
     return "\n".join([*lines, "<!-- end of run -->"])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from ..comparison import together
 from ..records import BASELINE, Record, Run, Samples
+from ..timing import FEWEST, Interval, counted_pairs, ratio_interval
 from .cases import (
     Group,
     case_phrase,
     has_interval,
     has_times,
-    hot_median,
     implementations,
     is_measured,
     is_timed,
@@ -28,6 +30,7 @@ from .formats import (
     listed,
     percent_text,
     scientific,
+    speedup_interval,
     time_interval_text,
     time_text,
 )
@@ -67,40 +70,66 @@ def verdict(run: Run) -> Verdict:
 
 
 def _compare(group: Group, first: Record, second: Record, remarks: tuple[str, ...]) -> Verdict:
-    where = case_phrase(group.case)
-    if not overlaps(first, second):
-        ahead = (
-            ""
-            if second.implementation == BASELINE
-            else (
-                f"; the next, {second.implementation}, "
-                f"takes {digits(hot_median(second) / hot_median(first))} times as long"
-            )
-        )
+    where, ratio = case_phrase(group.case), longer(first, second)
+    interval = interval_text(ratio.low, ratio.high)
+    if told_apart(first, second):
+        takes = f"takes {digits(ratio.value)} times{f' ({interval})' if interval else ''} as long"
+        ahead = "" if second.implementation == BASELINE else f"; the next, {second.implementation}, {takes}"
         sentence = f"{first.implementation} is fastest on {where}: {_time(first)}, {_over_baseline(first)}{ahead}."
         return Verdict("decided", sentence, remarks)
-    single = [record.implementation for record in (first, second) if record.hot and not has_interval(record.hot)]
-    why = f"with a single sample of {listed(single)}" if single else "and the intervals overlap"
     sentence = (
         f"Undecided between {first.implementation} and {second.implementation} on {where}: "
-        f"{_time(first)} against {_time(second)}, {why}. {first.implementation}: {_over_baseline(first)}."
+        f"{_time(first)} against {_time(second)}, {_doubt(first, second, interval)}. "
+        f"{first.implementation}: {_over_baseline(first)}."
     )
     return Verdict("undecided", sentence, remarks)
 
 
-def overlaps(first: Record, second: Record) -> bool:
-    """Whether the medians of two timed records cannot be told apart; a single sample never can."""
+def _doubt(first: Record, second: Record, interval: str) -> str:
+    """Why two timed records cannot be told apart."""
+    rounds = min(_counted(record) for record in (first, second))
+    if rounds < FEWEST:
+        return f"with only {counted(rounds, 'sample')}, too few for an interval"
+    return f"a ratio of {interval}, which includes 1" if interval else "and the intervals overlap"
+
+
+def longer(first: Record, second: Record) -> Interval:
+    """How many times as long `second` takes: from the rounds they share, where they were timed in the same ones.
+
+    Else there is no interval: what one of them met, the other may have missed.
+    """
     assert first.hot is not None
     assert second.hot is not None
-    if not (has_interval(first.hot) and has_interval(second.hot)):
-        return True
-    return first.hot.low_us <= second.hot.high_us and second.hot.low_us <= first.hot.high_us
+    if together(first.hot, second.hot) and all(_are_times(record) for record in (first, second)):
+        return ratio_interval(*counted_pairs(second.hot, first.hot))
+    return Interval(second.hot.median_us / first.hot.median_us, math.nan, math.nan)
+
+
+def told_apart(first: Record, second: Record) -> bool:
+    """Whether the second of two timed records takes longer beyond doubt: the interval of the ratio lies above 1 or,
+    where they were not timed in the same rounds, the intervals of their medians do not meet.
+    """
+    ratio = longer(first, second)
+    if is_number(ratio.low):
+        return ratio.low > 1
+    assert first.hot is not None
+    assert second.hot is not None
+    if not (has_interval(first.hot) and has_interval(second.hot)) or together(first.hot, second.hot):
+        return False
+    return first.hot.high_us < second.hot.low_us
+
+
+def _are_times(record: Record) -> bool:
+    return bool(record.hot) and all(is_number(us) and us > 0 for us in record.hot.samples_us)
+
+
+def _counted(record: Record) -> int:
+    return len(record.hot.samples_us) if record.hot else 0
 
 
 def _time(record: Record) -> str:
     assert record.hot is not None
-    interval = time_interval_text(record.hot.low_us, record.hot.high_us) if has_interval(record.hot) else "one sample"
-    return f"{time_text(record.hot.median_us)} ({interval})"
+    return f"{time_text(record.hot.median_us)} ({_interval(record.hot)})"
 
 
 def _over_baseline(record: Record) -> str:
@@ -111,8 +140,7 @@ def _over_baseline(record: Record) -> str:
         return f"its ratio over {BASELINE} not measured"
     interval = interval_text(speedup.low, speedup.high)
     text = f"{digits(speedup.ratio)} times{f' ({interval})' if interval else ''} as fast as {speedup.baseline}"
-    unsure = is_number(speedup.low) and is_number(speedup.high) and speedup.low <= 1 <= speedup.high
-    return f"{text}, which is not told apart from 1" if unsure else text
+    return f"{text}, {speedup.doubt}" if speedup.doubt else text
 
 
 def _outcomes(group: Group) -> str:
@@ -144,7 +172,7 @@ def table_rows(group: Group) -> list[dict[str, Any]]:
     ranked = list(group.fastest)
     rest = [record for record in group.records if not is_timed(record)]
     rows = [measured_row(record) for record in ranked + rest]
-    if len(ranked) > 1 and not overlaps(ranked[0], ranked[1]):
+    if len(ranked) > 1 and told_apart(ranked[0], ranked[1]):
         rows[0]["best"] = True
     return rows
 
@@ -165,7 +193,7 @@ def measured_row(record: Record) -> dict[str, Any]:
         "executed": digits(executed),
         "share": percent_text(record.share_of_roof) if hot else NONE,
         "speedup": digits(speedup.ratio) if speedup else ("1" if hot and record.implementation == BASELINE else NONE),
-        "speedup_interval": interval_text(speedup.low, speedup.high) if speedup else "",
+        "speedup_interval": speedup_interval(speedup) if speedup else "",
         "best": False,
     }
 
@@ -201,4 +229,5 @@ def _common(record: Record) -> dict[str, Any]:
 def _interval(samples: Samples | None) -> str:
     if samples is None:
         return ""
-    return time_interval_text(samples.low_us, samples.high_us) if has_interval(samples) else "one sample"
+    text = time_interval_text(samples.low_us, samples.high_us) if has_interval(samples) else ""
+    return text or counted(len(samples.samples_us), "sample")

@@ -148,8 +148,9 @@ def speedup(mine: Times, baseline: Times | None) -> Speedup | None:
     """
     if baseline is None or baseline is mine or baseline.hot is None or mine.hot is None:
         return None
-    interval = ratio_interval(*counted_pairs(baseline.hot, mine.hot))
-    return Speedup(BASELINE, interval.value, interval.low, interval.high)
+    pairs = counted_pairs(baseline.hot, mine.hot)
+    interval = ratio_interval(*pairs)
+    return Speedup(BASELINE, interval.value, interval.low, interval.high, len(pairs[0]))
 
 
 def _time_end_to_end(

@@ -1,26 +1,31 @@
-"""Timing: timers of four ways behind one interface, interleaved measurement, clocks beside it, intervals, and roofs."""
+"""Timing: timers of four ways behind one interface, interleaved measurement, clocks beside it, intervals, roofs."""
 
 from ..records import ClockReading, Samples
 from .clocks import ClockLog, ClockWatch
 from .interleave import Failure, measure_interleaved
-from .intervals import Interval, median_interval, ratio_interval
+from .intervals import LEVEL, Interval, median_interval, ratio_interval, student_half_width
+from .resample import FEWEST, Estimate, contrast
 from .roofs import measure_roofs
 from .suspects import counted_pairs, counting
 from .timer import CpuTimer, Prepared, Timer, flush_bytes
 from .ways import WAYS, check_way, make_timer, open_timer
 
 __all__ = [
+    "FEWEST",
+    "LEVEL",
     "WAYS",
     "ClockLog",
     "ClockReading",
     "ClockWatch",
     "CpuTimer",
+    "Estimate",
     "Failure",
     "Interval",
     "Prepared",
     "Samples",
     "Timer",
     "check_way",
+    "contrast",
     "counted_pairs",
     "counting",
     "flush_bytes",
@@ -30,4 +35,5 @@ __all__ = [
     "median_interval",
     "open_timer",
     "ratio_interval",
+    "student_half_width",
 ]

@@ -11,11 +11,10 @@ from ..gate import status_of
 from ..records import Samples, Status
 from .clocks import ClockLog
 from .intervals import Interval, median_interval
+from .resample import FEWEST
 from .suspects import counting, left_out_text
 from .timer import Call, Prepared, Timer
 
-# Below this many rounds an interval means nothing: they are taken even when the time is up.
-_FEWEST_ROUNDS = 3
 # Intervals are computed at a geometric series of rounds: looking after every round costs time and invites a lucky stop.
 _NEXT_LOOK = 1.25
 
@@ -59,8 +58,8 @@ def measure_interleaved(
     Every round takes one sample of each candidate in an order shuffled by `seed`, so that a drift of the clock hits all
     alike and sample i of one pairs with sample i of another. After a warm-up of `warmup_seconds` for each, rounds go on
     until the 95 % interval of every median is within `target` (relative; with `min_samples` that count at the
-    earliest), or `max_samples` rounds are done, or `seconds` have passed for all together; three rounds are always
-    made. `clocks` is read between rounds; a round it makes suspect is suspect for every candidate, stays among the
+    earliest), or `max_samples` rounds are done, or `seconds` have passed for all together; five rounds are always
+    made: below them there is no interval, and nothing that can be said of who is faster. `clocks` is read between rounds; a round it makes suspect is suspect for every candidate, stays among the
     samples and is left out of medians and intervals while enough others remain. A candidate that raises becomes a
     `Failure` and drops out; KeyboardInterrupt and the like pass through. After every round `on_progress` is called with
     the rounds done and the seconds passed. Raises ValueError for impossible limits.
@@ -69,7 +68,7 @@ def measure_interleaved(
     results: dict[str, Samples | Failure] = {}
     live = _warmed_up(candidates, timer, warmup_seconds, cold, results)
     generator = np.random.default_rng(seed)
-    begin, rounds, next_look, stop = timer.seconds(), 0, max(min_samples, _FEWEST_ROUNDS), ""
+    begin, rounds, next_look, stop = timer.seconds(), 0, max(min_samples, FEWEST), ""
     watched = (clocks or ClockLog()).around(timer.seconds)
     watched.between(0)
     while live and not stop:
@@ -109,9 +108,9 @@ def _round(
 def _check_limits(seconds: float, min_samples: int, max_samples: int, target: float) -> None:
     if not seconds > 0:
         raise ValueError(f"seconds: expected more than 0, got {seconds}")
-    if not 1 <= min_samples <= max_samples or max_samples < _FEWEST_ROUNDS:
+    if not 1 <= min_samples <= max_samples or max_samples < FEWEST:
         raise ValueError(
-            f"samples: expected 1 <= min_samples <= max_samples and max_samples >= {_FEWEST_ROUNDS}, "
+            f"samples: expected 1 <= min_samples <= max_samples and max_samples >= {FEWEST}, "
             f"got {min_samples} and {max_samples}"
         )
     if not target > 0:
@@ -145,7 +144,7 @@ def _limit(rounds: int, elapsed: float, seconds: float, max_samples: int) -> str
     """The limit that was reached, or an empty text."""
     if rounds >= max_samples:
         return f"sample limit {max_samples}"
-    if elapsed >= seconds and rounds >= _FEWEST_ROUNDS:
+    if elapsed >= seconds and rounds >= FEWEST:
         return f"time limit {seconds:g} s"
     return ""
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..records import Roof
 from .clocks import ClockLog, ClockWatch
-from .intervals import median_interval
 from .timer import Timer
 from .ways import make_timer
 
@@ -106,4 +107,4 @@ def _time_us(timer: Timer, call: Callable[[], Any], seconds: float, fastest: boo
     begin = timer.seconds()
     while len(samples) < _FEWEST_SAMPLES or (timer.seconds() - begin < seconds and len(samples) < 50):
         samples.append(timer.sample(prepared, cold=False))
-    return min(samples) if fastest else median_interval(samples).value, timer.method(prepared, cold=False)
+    return min(samples) if fastest else float(np.median(samples)), timer.method(prepared, cold=False)

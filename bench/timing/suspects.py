@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..records import Samples
+from .resample import FEWEST
 
-# With fewer than these left, the suspects are no exception but what this machine does: then all count.
-FEWEST_LEFT = 3
+# With less than this share left, the suspects are no exception but what this machine does: then all count. So they do
+# where too few would be left for an interval.
 LEAST_SHARE_LEFT = 0.5
 
 
 def counting(total: int, suspects: Collection[int]) -> list[int]:
-    """The places, out of `total`, of the samples that count: all but `suspects`, or all of them when fewer than three
+    """The places, out of `total`, of the samples that count: all but `suspects`, or all of them when fewer than five
     or fewer than half would be left.
     """
     left = [place for place in range(total) if place not in suspects]
-    return left if len(left) >= max(FEWEST_LEFT, LEAST_SHARE_LEFT * total) else list(range(total))
+    return left if len(left) >= max(FEWEST, LEAST_SHARE_LEFT * total) else list(range(total))
 
 
 def left_out_text(total: int, suspects: Collection[int]) -> str:

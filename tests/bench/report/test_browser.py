@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mohge.bench.records import Run
-from mohge.bench.report import render, write_report
+from mohge.bench.report.page import render, write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 EVIL = "<script>document.documentElement.dataset.evil=1</script><img src=x onerror=alert(1)>"

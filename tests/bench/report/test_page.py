@@ -13,7 +13,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from mohge.bench.records import Environment, Run
-from mohge.bench.report import render, write_report
+from mohge.bench.report.page import render, write_report
 
 EVIL = "</script><script>alert(1)</script>"
 FETCHING = re.compile(

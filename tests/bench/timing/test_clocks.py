@@ -166,9 +166,9 @@ def test_pairs_leave_a_suspect_round_out_of_both() -> None:
     def samples(times: list[float], suspects: list[int]) -> Samples:
         return Samples(times, 0.0, 0.0, 0.0, "pretended", "", suspects=suspects)
 
-    a = samples([10.0, 10.0, 99.0, 10.0, 10.0, 10.0], [2])
-    b = samples([5.0, 77.0, 5.0, 5.0, 5.0], [1])
-    assert counted_pairs(a, b) == ([10.0, 10.0, 10.0], [5.0, 5.0, 5.0])
+    a = samples([10.0, 10.0, 99.0, 10.0, 10.0, 10.0, 10.0, 10.0], [2])
+    b = samples([5.0, 77.0, 5.0, 5.0, 5.0, 5.0, 5.0], [1])
+    assert counted_pairs(a, b) == ([10.0] * 5, [5.0] * 5)
     assert ratio_interval(*counted_pairs(a, b)).value == 2.0
 
 
@@ -177,14 +177,15 @@ def test_pairs_leave_a_suspect_round_out_of_both() -> None:
     [
         (6, [], 6),
         (6, [0], 5),
-        (6, [0, 1, 2], 3),
-        (6, [0, 1, 2, 3], 6),
-        (4, [0, 1], 4),
+        (6, [0, 1], 6),
+        (10, [0, 1, 2, 3, 4], 5),
+        (12, range(7), 12),
+        (4, [0], 4),
         (100, range(50), 50),
         (0, [], 0),
     ],
 )
-def test_suspects_are_left_out_while_three_and_half_remain(total: int, suspects: Any, left: int) -> None:
+def test_suspects_are_left_out_while_five_and_half_remain(total: int, suspects: Any, left: int) -> None:
     assert len(counting(total, suspects)) == left
 
 

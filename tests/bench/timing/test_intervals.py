@@ -1,4 +1,4 @@
-"""Bootstrap intervals: they cover what they should, and pairing cancels a shared drift."""
+"""Intervals of medians and ratios: they cover what they should, and pairing cancels a shared drift."""
 
 from __future__ import annotations
 
@@ -22,10 +22,27 @@ def test_no_samples_have_no_interval() -> None:
 
 
 @pytest.mark.parametrize("samples", [[5.0], [1.0, 9.0], [3.0, 1.0, 2.0], [1.0, 2.0, 3.0, 100.0]])
-def test_the_interval_stays_within_the_samples_and_around_the_median(samples: list[float]) -> None:
+def test_below_five_samples_there_is_a_median_and_no_interval(samples: list[float]) -> None:
     interval = median_interval(samples)
     assert interval.value == np.median(samples)
-    assert min(samples) <= interval.low <= interval.value <= interval.high <= max(samples)
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+    assert interval.half_width == math.inf
+    assert math.isnan(ratio_interval(samples, samples).low)
+
+
+@pytest.mark.parametrize("samples", [[3.0, 1.0, 2.0, 5.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0, 1e6]])
+def test_the_interval_lies_around_the_median_and_above_zero(samples: list[float]) -> None:
+    interval = median_interval(samples)
+    assert interval.value == np.median(samples)
+    assert 0 < interval.low < interval.value < interval.high
+
+
+def test_a_clock_too_coarse_to_time_a_call_gives_no_interval() -> None:
+    interval = median_interval([0.0, 0.0, 1.0, 0.0, 0.0, 1.0])
+    assert interval.value == 0
+    assert math.isnan(interval.low)
+    assert interval.half_width == math.inf
 
 
 def test_the_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
@@ -59,16 +76,14 @@ def test_pairing_cancels_a_drift_that_hits_both() -> None:
     drift = np.linspace(1, 2, 60)
     a = 10 * drift * generator.normal(1, 0.002, 60)
     b = 11 * drift * generator.normal(1, 0.002, 60)
-    paired, unpaired = ratio_interval(a, b), ratio_interval(a, b, paired=False)
-    assert paired.high - paired.low < (unpaired.high - unpaired.low) / 5
-    assert paired.low <= 10 / 11 <= paired.high
-    assert paired.high < 1  # the planted 10 % is beyond doubt
-    assert unpaired.high > 1  # and would have been lost
+    pairs, alone = ratio_interval(a, b), [median_interval(values) for values in (a, b)]
+    assert pairs.low <= 10 / 11 <= pairs.high < 1  # the planted 10 % is beyond doubt
+    assert alone[0].high > alone[1].low  # and would have been lost
+    assert pairs.half_width < min(one.half_width for one in alone) / 5
 
 
 def test_pairs_end_with_the_shorter() -> None:
-    assert ratio_interval([4.0, 4.0, 400.0], [2.0, 2.0]) == Interval(2.0, 2.0, 2.0)
-    assert ratio_interval([4.0, 4.0, 4.0], [2.0, 2.0], paired=False).value == 2.0
+    assert ratio_interval([4.0] * 5 + [400.0], [2.0] * 5) == Interval(2.0, 2.0, 2.0)
     assert math.isnan(ratio_interval([], [1.0]).value)
 
 

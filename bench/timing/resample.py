@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 600
 NORMAL_95 = 1.959964  # standard errors from the middle of a normal distribution to an end of its central 95 %
-FEWEST = 5  # samples below which nothing is said
+FEWEST = 5  # samples below which there is no interval
 _FEWEST_BLOCKS = 5
 _SEED = 20260422  # the same samples must give the same verdict
 
@@ -48,18 +48,20 @@ def contrast(series: Sequence[NDArray[np.float64]], weights: Sequence[float] | N
     count = values.shape[1]
     block = block_length(coefficients @ np.stack([_scores(np.log(row)) for row in values]))
     picks = _block_picks(count, block)
-    draws = coefficients @ np.log(np.stack([np.median(row[picks], axis=1) for row in values]))
+    away = coefficients @ np.log(np.stack([np.median(row[picks], axis=1) / np.median(row) for row in values]))
     value = float(coefficients @ np.log(np.median(values, axis=1)))
     blocks = count / block
-    variance = _spread(draws, value) ** 2 * blocks / (blocks - 1)
+    variance = _spread(away) ** 2 * blocks / (blocks - 1)
     variance += float(coefficients**2 @ [_resolution(np.log(row)) ** 2 / 12 for row in values])
     return Estimate(value, variance, blocks - 1, count, block)
 
 
-def _spread(draws: NDArray[np.float64], value: float) -> float:
-    """The standard error, or what the farther 95 % percentile implies: samples of two levels make medians that jump."""
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return max(float(np.std(draws)), (high - value) / NORMAL_95, (value - low) / NORMAL_95)
+def _spread(away: NDArray[np.float64]) -> float:
+    """The standard error, from how far resampled values lie from the value: their deviation, or what the farther 95 %
+    percentile implies; samples of two levels make medians that jump.
+    """
+    low, high = np.quantile(away, [0.025, 0.975])
+    return max(float(np.std(away)), high / NORMAL_95, -low / NORMAL_95)
 
 
 def block_length(series: NDArray[np.float64]) -> int:
