@@ -70,9 +70,9 @@ def resume(path: Path, context: typer.Context, *, force: bool, lock: bool, repor
     check_json(json)
     file = run_path(path)
     run = load_run(file)
-    plan = _plan(path, run)
     if _nothing_to_do(path, run, json):
         return 0
+    plan = _plan(path, run)
     check_device(plan.device)
     name = context.info_name or "bench"
     with ExitStack() as held:
@@ -117,7 +117,7 @@ def finish(path: Path, *, report: bool, json: str | None, lost: str = "") -> int
 
 def _nothing_to_do(path: Path, run: Run, json: str | None) -> bool:
     """Whether the run has been finished; says so."""
-    if not run.finished or not what_is_left(run).nothing:
+    if not run.finished or (run.plan is not None and not what_is_left(run).nothing):
         return False
     console.print(f"{path}: finished {run.finished}; nothing to do", highlight=False, soft_wrap=True)
     write_json(json, plain(run))

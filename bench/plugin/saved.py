@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..records import Samples
+from ..records.codec import plain
 from ..timing import counting
 
 
@@ -56,16 +57,18 @@ def counted(samples: Samples) -> list[float]:
 
 
 def description(samples: Samples, device: str, *, cold: bool) -> dict[str, Any]:
-    """How the times were taken, and what they are."""
-    return {
-        "device": device,
-        "caches": "cold" if cold else "hot",
-        "method": samples.method,
-        "timer": samples.timer,
-        "stop": samples.stop,
-        "median_us": samples.median_us,
-        "low_us": samples.low_us,
-        "high_us": samples.high_us,
-        "suspects": len(samples.suspects),
-        "provenance": "measured",
-    }
+    """How the times were taken, and what they are; an interval that there is none of is null."""
+    return plain(
+        {
+            "device": device,
+            "caches": "cold" if cold else "hot",
+            "method": samples.method,
+            "timer": samples.timer,
+            "stop": samples.stop,
+            "median_us": samples.median_us,
+            "low_us": samples.low_us,
+            "high_us": samples.high_us,
+            "suspects": len(samples.suspects),
+            "provenance": "measured",
+        }
+    )

@@ -132,7 +132,8 @@ class RunWriter:
         self._write()
 
     def finish(self) -> None:
-        """Mark the run complete."""
+        """Mark the run complete. The plan goes: only resuming needs it, and the paths in it are this machine's."""
+        self._head["plan"] = None
         self._head["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         self._write()
 

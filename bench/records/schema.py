@@ -337,7 +337,7 @@ class Run:
     """One invocation's results: everything in run.json.
 
     command:  the words that reproduce it;  started, finished: ISO 8601, UTC; finished is None when it was interrupted
-    plan:     what was to be done; None where the run cannot be resumed
+    plan:     what was to be done, while it is not finished; None where the run cannot be resumed
     """
 
     command: list[str]

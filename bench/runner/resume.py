@@ -49,7 +49,11 @@ def plan_of(device: str, jobs: Sequence[Job], compiled: Sequence[str] = ()) -> P
 
 
 def what_is_left(run: Run) -> Left:
-    """What has to be done to finish `run`. Raises ValueError when it does not say what was to be done."""
+    """What has to be done to finish `run`. Raises ValueError when it does not say what was to be done, or is finished
+    and no longer says it.
+    """
+    if run.plan is None and run.finished:
+        raise ValueError(f"expected a run with something left to do, got one that was finished {run.finished}")
     if run.plan is None:
         raise ValueError("expected a run that says what was to be done, got one that cannot be resumed")
     jobs = [Job.from_dict(table) for table in run.plan.jobs]

@@ -82,9 +82,10 @@ class Session:
     def resume(
         cls, path: Path, on_event: OnEvent, *, force: bool = False, notes: Mapping[str, Any] | None = None
     ) -> tuple[Session, Left]:
-        """Go on with a run, and what is left of it; nothing is written when nothing is left and it was finished.
+        """Go on with a run, and what is left of it.
 
-        Raises ValueError when it cannot be resumed, or when this machine is another than the run's, unless `force`.
+        Raises ValueError when it cannot be resumed (a finished one has nothing left), or when this machine is another
+        than the run's, unless `force`.
         """
         run = load_run(path)
         left = what_is_left(run)

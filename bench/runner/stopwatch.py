@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # the calls end to end.
 PHASES_SHARE = 0.25
 END_TO_END_SHARE = 0.25
+# Of these, so many rounds even when that is used up: on a slow machine they show where the time goes, without an
+# interval. The calls themselves, which are compared, have the rounds that an interval takes.
+FEWEST_OF_PARTS = 3
 Mark = Callable[[str | None], Callable[[Callable[[], Any]], Callable[[], Any]]]
 
 
@@ -129,6 +132,7 @@ def time_layers(
         ).items():
             _keep(times[name], kind, result)
     sound = {name: layer for name, layer in layers.items() if times[name].failure is None}
+    options["fewest"] = FEWEST_OF_PARTS
     if front is not None and sound:
         share = limits.seconds * END_TO_END_SHARE
         _time_end_to_end(times, sound, x, front, mark, {**options, "seconds": share, "clocks": clocks})

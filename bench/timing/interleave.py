@@ -47,6 +47,7 @@ def measure_interleaved(
     seconds: float = 2.0,
     min_samples: int = 10,
     max_samples: int = 1000,
+    fewest: int = FEWEST,
     target: float = 0.01,
     warmup_seconds: float = 0.2,
     seed: int = 0,
@@ -58,17 +59,19 @@ def measure_interleaved(
     Every round takes one sample of each candidate in an order shuffled by `seed`, so that a drift of the clock hits all
     alike and sample i of one pairs with sample i of another. After a warm-up of `warmup_seconds` for each, rounds go on
     until the 95 % interval of every median is within `target` (relative; with `min_samples` that count at the
-    earliest), or `max_samples` rounds are done, or `seconds` have passed for all together; five rounds are always
-    made: below them there is no interval, and nothing that can be said of who is faster. `clocks` is read between rounds; a round it makes suspect is suspect for every candidate, stays among the
-    samples and is left out of medians and intervals while enough others remain. A candidate that raises becomes a
-    `Failure` and drops out; KeyboardInterrupt and the like pass through. After every round `on_progress` is called with
-    the rounds done and the seconds passed. Raises ValueError for impossible limits.
+    earliest), or `max_samples` rounds are done, or `seconds` have passed for all together; `fewest` rounds (or
+    `max_samples`, if less) are always made. Below five there is no interval, and nothing to be said of who is faster.
+    `clocks` is read between rounds; a round it makes suspect is suspect for every candidate, stays among the samples
+    and is left out of medians and intervals while enough others remain. A candidate that raises becomes a `Failure` and
+    drops out; KeyboardInterrupt and the like pass through. After every round `on_progress` is called with the rounds
+    done and the seconds passed. Raises ValueError for impossible limits.
     """
     _check_limits(seconds, min_samples, max_samples, target)
+    fewest = min(fewest, max_samples)
     results: dict[str, Samples | Failure] = {}
     live = _warmed_up(candidates, timer, warmup_seconds, cold, results)
     generator = np.random.default_rng(seed)
-    begin, rounds, next_look, stop = timer.seconds(), 0, max(min_samples, FEWEST), ""
+    begin, rounds, next_look, stop = timer.seconds(), 0, max(min_samples, fewest), ""
     watched = (clocks or ClockLog()).around(timer.seconds)
     watched.between(0)
     while live and not stop:
@@ -83,7 +86,9 @@ def measure_interleaved(
             places = counting(rounds, watched.suspects(rounds))
             narrow = len(places) >= min_samples and all(one.look(places).half_width <= target for one in live)
             next_look = max(rounds + 1, int(rounds * _NEXT_LOOK))
-        stop = f"interval within {target * 100:g} %" if narrow else _limit(rounds, elapsed, seconds, max_samples)
+        stop = (
+            f"interval within {target * 100:g} %" if narrow else _limit(rounds, elapsed, seconds, max_samples, fewest)
+        )
     watched.between(rounds, always=True)
     suspects = watched.suspects(rounds)
     for candidate in live:
@@ -108,11 +113,8 @@ def _round(
 def _check_limits(seconds: float, min_samples: int, max_samples: int, target: float) -> None:
     if not seconds > 0:
         raise ValueError(f"seconds: expected more than 0, got {seconds}")
-    if not 1 <= min_samples <= max_samples or max_samples < FEWEST:
-        raise ValueError(
-            f"samples: expected 1 <= min_samples <= max_samples and max_samples >= {FEWEST}, "
-            f"got {min_samples} and {max_samples}"
-        )
+    if not 1 <= min_samples <= max_samples:
+        raise ValueError(f"samples: expected 1 <= min_samples <= max_samples, got {min_samples} and {max_samples}")
     if not target > 0:
         raise ValueError(f"target: expected more than 0, got {target}")
 
@@ -140,11 +142,11 @@ def _warmed_up(
     return live
 
 
-def _limit(rounds: int, elapsed: float, seconds: float, max_samples: int) -> str:
+def _limit(rounds: int, elapsed: float, seconds: float, max_samples: int, fewest: int) -> str:
     """The limit that was reached, or an empty text."""
     if rounds >= max_samples:
         return f"sample limit {max_samples}"
-    if elapsed >= seconds and rounds >= FEWEST:
+    if elapsed >= seconds and rounds >= fewest:
         return f"time limit {seconds:g} s"
     return ""
 

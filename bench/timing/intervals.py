@@ -47,8 +47,8 @@ def ratio_interval(
     """median(a) / median(b): how many times faster b is than a, with its interval.
 
     Sample i of both comes from the same interleaved round: rounds are resampled together, so a drift of the clock that
-    hits both cancels, and where the lengths differ the rounds that only one has are left out. There is no interval below
-    five rounds. Raises ValueError for samples that are not all positive and finite.
+    hits both cancels, and where the lengths differ the rounds that only one has are left out. Below five rounds there
+    is no interval. Raises ValueError for samples that are not all positive and finite.
     """
     a, b = np.asarray(a_samples, dtype=np.float64), np.asarray(b_samples, dtype=np.float64)
     for name, values in (("a", a), ("b", b)):

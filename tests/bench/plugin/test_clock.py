@@ -44,8 +44,8 @@ def test_it_has_a_name_that_a_report_can_show() -> None:
 
 
 def test_suspects_do_not_count_while_enough_others_do() -> None:
-    assert counted(samples([1.0, 9.0, 2.0, 3.0], [1])) == [1.0, 2.0, 3.0]
-    assert counted(samples([1.0, 9.0, 2.0], [1])) == [1.0, 9.0, 2.0]
+    assert counted(samples([1.0, 9.0, 2.0, 3.0, 4.0, 5.0], [1])) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert counted(samples([1.0, 9.0, 2.0, 3.0, 4.0], [1])) == [1.0, 9.0, 2.0, 3.0, 4.0]
 
 
 def test_rates_are_of_what_is_known() -> None:

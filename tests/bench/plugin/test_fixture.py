@@ -71,6 +71,8 @@ def test_interleaved_calls_are_measured_once_together(session: Any, saved: Any) 
     assert b["stats"]["data"] == [50.0 / 1e6] * 4
     assert a["extra_info"]["taken"] == b["extra_info"]["taken"], "the second test measured again"
     assert b["extra_info"]["interleaved_with"] == ["a"]
+    # Four samples have no interval, and JSON no word for what is none.
+    assert (b["extra_info"]["low_us"], b["extra_info"]["median_us"]) == (None, 50.0)
 
 
 def test_an_unknown_name_is_said_with_the_known_ones(session: Any) -> None:

@@ -198,23 +198,39 @@ def test_an_interrupted_session_resumed_has_everything_once(tmp_path: Path, scri
     folder = session.writer.folder
     assert load_run(folder).finished is None
     scripted()
-    for times in (1, 2):
-        session, left = Session.resume(folder, lambda _: None)
-        with session:
-            session.measure(left.jobs[:1])
-            session.check(left.jobs[1:], left.compiled)
-        run = load_run(folder)
-        assert run.finished is not None
-        assert Counter((r.provenance, r.implementation, r.case.tokens) for r in run.records) == {
-            **{(Provenance.MEASURED, name, count): 1 for name in NAMES for count in (1, 2, 3)},
-            (Provenance.SIMULATED, "numba", 1): 1,
-            (Provenance.COMPILED, "triton", None): 1,
-        }
-        assert len(run.placements) == len({(p.case.id, p.policy, p.ranks) for p in run.placements})
-        assert {p.case.tokens for p in run.placements} == {1, 2, 3}
-        assert run.environment.roof == Roof({"float32": 2.0})
-        assert [again["cases"] for again in run.notes["resumed"]] == [2, 0][:times]
+    session, left = Session.resume(folder, lambda _: None)
+    with session:
+        session.measure(left.jobs[:1])
+        session.check(left.jobs[1:], left.compiled)
+    run = load_run(folder)
+    assert run.finished is not None
+    assert Counter((r.provenance, r.implementation, r.case.tokens) for r in run.records) == {
+        **{(Provenance.MEASURED, name, count): 1 for name in NAMES for count in (1, 2, 3)},
+        (Provenance.SIMULATED, "numba", 1): 1,
+        (Provenance.COMPILED, "triton", None): 1,
+    }
+    assert len(run.placements) == len({(p.case.id, p.policy, p.ranks) for p in run.placements})
+    assert {p.case.tokens for p in run.placements} == {1, 2, 3}
+    assert run.environment.roof == Roof({"float32": 2.0})
+    assert [again["cases"] for again in run.notes["resumed"]] == [2]
     assert done == [(1, "measured"), (2, "measured"), (3, "measured"), (1, "simulated")]
+
+
+def test_a_finished_run_keeps_no_plan_and_is_not_resumed(tmp_path: Path, scripted) -> None:
+    """A plan holds the paths of this machine: they are needed to go on, and in nobody's copy of the run."""
+    scripted()
+    traced = replace(JOB, cases=((1, Source("uniform")), (2, Source("trace", str(tmp_path / "loads.csv"), "text", 0))))
+    (tmp_path / "loads.csv").write_text("domain,layer,expert_0,expert_1,expert_2,expert_3\ntext,0,1,2,3,4\n")
+    session = Session.start(tmp_path, "bench", plan_of("cpu", [traced]), lambda _: None)
+    assert str(tmp_path) in session.writer.path.read_text(encoding="utf-8")
+    with session:
+        session.measure([traced])
+    written = session.writer.path.read_text(encoding="utf-8")
+    assert str(tmp_path) not in written
+    assert "trace:loads/text/0" in written
+    with pytest.raises(ValueError, match="something left to do, got one that was finished 20"):
+        Session.resume(session.writer.folder, lambda _: None)
+    assert session.writer.path.read_text(encoding="utf-8") == written
 
 
 def test_another_machine_is_refused_unless_forced(tmp_path: Path, scripted, monkeypatch: pytest.MonkeyPatch) -> None:

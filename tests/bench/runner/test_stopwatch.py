@@ -4,13 +4,14 @@ it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from mohge.bench.records import Samples, Status
+from mohge.bench.records import Samples, Speedup, Status
 from mohge.bench.runner import phases
 from mohge.bench.runner.jobs import TimingLimits
 from mohge.bench.runner.phases import ORDER, Front, in_order
@@ -102,18 +103,30 @@ def test_guard_hears_of_an_error_while_the_culprit_is_known() -> None:
 
 
 def test_speedup_pairs_the_rounds() -> None:
-    slow = Times(hot=Samples([20.0, 40.0, 60.0], 40.0, 20.0, 60.0, "test", "test"))
-    fast = Times(hot=Samples([10.0, 20.0, 30.0], 20.0, 10.0, 30.0, "test", "test"))
+    def times(samples_us: list[float], suspects: tuple[int, ...] = ()) -> Times:
+        return Times(hot=Samples(samples_us, 0.0, 0.0, 0.0, "test", "test", suspects=list(suspects)))
+
+    # Two times of a coarse clock would widen the interval: here two differ by next to nothing.
+    slow, fast = times([20.0, 40.0, 60.0, 80.0, 40.00001]), times([10.0, 20.0, 30.0, 40.0, 20.000005])
     found = speedup(fast, slow)
     assert found is not None
-    assert (found.baseline, found.ratio, found.low, found.high) == ("padded_bmm", 2.0, 2.0, 2.0)
+    assert (found.low, found.ratio, found.high) == pytest.approx((2.0, 2.0, 2.0), rel=1e-6)
+    assert (found.baseline, found.rounds, found.doubt) == ("padded_bmm", 5, "")
     assert speedup(slow, slow) is None
-    suspect = Times(hot=Samples([10.0, 20.0, 900.0, 40.0], 20.0, 10.0, 40.0, "test", "test", suspects=[2]))
-    other = Times(hot=Samples([20.0, 40.0, 60.0, 80.0], 40.0, 20.0, 80.0, "test", "test"))
+    suspect, other = times([10, 20, 900, 40, 20.000005, 30], (2,)), times([20, 40, 60, 80, 40.00001, 60])
     found = speedup(suspect, other)
     assert found is not None
-    assert (found.ratio, found.low, found.high) == (2.0, 2.0, 2.0)
-    assert speedup(fast, None) is None
+    assert (found.low, found.ratio, found.high) == pytest.approx((2.0, 2.0, 2.0), rel=1e-6)
+
+
+def test_three_rounds_are_too_few_to_name_a_winner() -> None:
+    times = [Times(hot=Samples([us] * 3, us, us, us, "test", "test")) for us in (10.0, 20.0)]
+    found = speedup(*times)
+    assert found is not None
+    assert found.ratio == 2.0
+    assert math.isnan(found.low)
+    assert found.doubt == "undecided: 3 rounds are too few"
+    assert speedup(times[0], None) is None
 
 
 SPEC = LayerSpec("tiny", hidden=16, widths=(8, 12), experts_per_group=4, top_k=2, top_groups=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from mohge.bench.records import Samples, Status
-from mohge.bench.timing import Failure, Prepared, measure_interleaved, ratio_interval
+from mohge.bench.timing import FEWEST, Failure, Prepared, measure_interleaved, ratio_interval
 
 
 @dataclass
@@ -90,10 +91,13 @@ def test_the_sample_limit_stops_noise() -> None:
     assert len(samples_of(results["a"]).samples_us) == 30
 
 
-def test_slow_calls_have_five_samples_even_past_the_limit() -> None:
-    results = measure_interleaved({"a": steady(9e6)}, timer=FakeTimer(), cold=False, seconds=1.0, warmup_seconds=0)
-    assert samples_of(results["a"]).samples_us == [9e6] * 5
+@pytest.mark.parametrize(("options", "rounds"), [({}, FEWEST), ({"fewest": 3}, 3)])
+def test_slow_calls_have_the_fewest_samples_even_past_the_limit(options: dict[str, int], rounds: int) -> None:
+    timer = FakeTimer()
+    results = measure_interleaved({"a": steady(9e6)}, timer=timer, cold=False, seconds=1, warmup_seconds=0, **options)
+    assert samples_of(results["a"]).samples_us == [9e6] * rounds
     assert samples_of(results["a"]).stop == "time limit 1 s"
+    assert math.isfinite(samples_of(results["a"]).low_us) == (rounds == FEWEST)
 
 
 def rounds_of(timer: FakeTimer, calls: dict[str, Callable[[], Any]], warmups: int) -> Iterator[list[str]]:
@@ -213,7 +217,7 @@ def test_progress_is_told_every_round() -> None:
         {"seconds": 0},
         {"min_samples": 0},
         {"min_samples": 9, "max_samples": 8},
-        {"max_samples": 2, "min_samples": 1},
+        {"max_samples": 2},
         {"target": 0},
     ],
 )
