@@ -9,6 +9,19 @@ from .cluster import CLUSTERS, Cluster
 from .copies import assignment
 from .cost_errors import ModelError, fit_roofline, held_out_error, model_error
 from .costs import CostModel, CostTable, Roofline, cost_table, h200_roofline, rank_seconds
+from .formats import (
+    AUTO,
+    EXPORTS,
+    FORMATS,
+    CountsFile,
+    Recorded,
+    TokensFile,
+    phy2log,
+    read_phy2log,
+    read_recorded,
+    to_eplb,
+    to_trtllm,
+)
 from .independence import expected_traffic
 from .link_tables import read_deepep_link, read_link, read_nccl_link
 from .links import Link, table_link
@@ -25,7 +38,10 @@ from .traffic import STYLES, Traffic, count_traffic
 from .transfer import Transfer, transfer
 
 __all__ = [
+    "AUTO",
     "CLUSTERS",
+    "EXPORTS",
+    "FORMATS",
     "POLICIES",
     "STYLES",
     "Balance",
@@ -34,6 +50,7 @@ __all__ = [
     "Cluster",
     "CostModel",
     "CostTable",
+    "CountsFile",
     "Interval",
     "LayerStep",
     "Link",
@@ -43,9 +60,11 @@ __all__ = [
     "PayBack",
     "Placement",
     "Policy",
+    "Recorded",
     "Roofline",
     "Simulation",
     "Summary",
+    "TokensFile",
     "Traffic",
     "Transfer",
     "allocate",
@@ -66,14 +85,19 @@ __all__ = [
     "node_limited",
     "pareto_front",
     "pay_back",
+    "phy2log",
     "rank_seconds",
     "read_deepep_link",
     "read_link",
     "read_loads",
     "read_nccl_link",
+    "read_phy2log",
+    "read_recorded",
     "simulate",
     "simulate_steps",
     "summarize",
     "table_link",
+    "to_eplb",
+    "to_trtllm",
     "transfer",
 ]

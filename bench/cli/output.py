@@ -46,15 +46,8 @@ def write_json(target: str | None, value: Any) -> bool:
     """
     if target is None:
         return False
-    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return True
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"--json {target}: cannot be written: {error.strerror}") from error
-    return False
+    write_pieces("--json", target, [json.dumps(value, indent=1, allow_nan=False), "\n"])
+    return target == "-"
 
 
 def write_pieces(option: str, target: str, pieces: Iterable[str]) -> None:

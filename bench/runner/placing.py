@@ -18,26 +18,27 @@ _RATIOS = ("rows_max_over_mean", "work_max_over_mean", "work_over_bound", "memor
 
 def place_loads(
     spec: LayerSpec, counts: NDArray[np.int64], ranks: int, policies: Sequence[str], dtype: str
-) -> list[dict[str, Any]]:
-    """One row per policy for rows per expert counts int[E].
+) -> list[Placement]:
+    """One placement per policy for rows per expert counts int[E].
 
     work is FLOPs per rank, exact for these counts; memory is bytes of parameters in `dtype`; bound is proven. No time
     is predicted. Raises ValueError for loads or ranks that make no placement.
     """
-    return [_row(allocate(policy, spec, counts, ranks, dtype_bytes=DTYPE_BYTES[dtype])) for policy in policies]
+    return [allocate(policy, spec, counts, ranks, dtype_bytes=DTYPE_BYTES[dtype]) for policy in policies]
 
 
 def placement_records(
     case: CaseRecord, spec: LayerSpec, counts: NDArray[np.int64], ranks: int, policies: Sequence[str]
 ) -> list[PlacementRecord]:
-    """The same rows as records of a case; raises the same."""
+    """The same placements as records of a case; raises the same."""
     return [
-        PlacementRecord(case=case, provenance=Provenance.PREDICTED, **row)
-        for row in place_loads(spec, counts, ranks, policies, case.dtype or "bfloat16")
+        PlacementRecord(case=case, provenance=Provenance.PREDICTED, **placement_row(placement))
+        for placement in place_loads(spec, counts, ranks, policies, case.dtype or "bfloat16")
     ]
 
 
-def _row(placement: Placement) -> dict[str, Any]:
+def placement_row(placement: Placement) -> dict[str, Any]:
+    """A placement under the names of a `PlacementRecord`, as plain numbers and lists."""
     return {
         "policy": placement.policy,
         "ranks": placement.ranks,

@@ -4,6 +4,7 @@ from .case import DEVICES, DTYPES, Case
 from .deal import routing_counts
 from .device_router import DeviceRouter
 from .distributions import DISTRIBUTIONS
+from .recordings import load_pt, open_recorded
 from .traces import Trace, open_trace, trace_domains, trace_fits, trace_layers
 from .workload import KINDS, Inputs, Workload, hidden_states, parse_routing
 
@@ -18,6 +19,8 @@ __all__ = [
     "Trace",
     "Workload",
     "hidden_states",
+    "load_pt",
+    "open_recorded",
     "open_trace",
     "parse_routing",
     "routing_counts",

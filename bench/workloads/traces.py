@@ -1,4 +1,4 @@
-"""Recorded routing: per-token expert ids (.npz) or rows per expert (.csv), and which layers they fit."""
+"""Recorded routing: a domain and a layer of a file in any of placement's formats, and which layers it fits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...placement import CountsFile, Recorded, TokensFile
 from ...reference import PRESETS, LayerSpec
-from .trace_files import CountsFile, TokensFile, read_counts, read_tokens
+from .recordings import open_recorded
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,12 @@ class Trace:
         file = _load(self.path)
         return file.expert_ids(_domains(file, self.domain), self.layer) if isinstance(file, TokensFile) else None
 
-    def counts(self) -> NDArray[np.int64]:
-        """Rows routed to each expert, int64[E], summed over the domains asked for. Raises ValueError."""
+    def counts(self, experts: int | None = None) -> NDArray[np.int64]:
+        """Rows routed to each expert, int64[E], summed over the domains asked for; experts: E, where the trace may not
+        say it. Raises ValueError.
+        """
         file = _load(self.path)
-        return file.counts(_domains(file, self.domain), self.layer)
+        return file.counts(_domains(file, self.domain), self.layer, experts)
 
     def check_fits(self, spec: LayerSpec) -> None:
         """Raise ValueError naming the presets that would fit, unless this trace is one for `spec`."""
@@ -86,8 +89,7 @@ def open_trace(path: str | Path, domain: str | None = None, layer: int | None = 
 
 def trace_fits(path: str | Path, spec: LayerSpec) -> bool:
     """Whether a trace file is one for `spec`: the same E, and the same K if it is per token. Raises ValueError."""
-    file = _load(str(path))
-    return file.experts == spec.experts and file.top_k in (None, spec.top_k)
+    return _load(str(path)).fits(spec.experts, spec.top_k)
 
 
 def trace_domains(path: str | Path) -> list[str]:
@@ -100,7 +102,7 @@ def trace_layers(path: str | Path) -> list[int]:
     return list(_load(str(path)).layers)
 
 
-def _domains(file: TokensFile | CountsFile, domain: str | None) -> list[str]:
+def _domains(file: Recorded, domain: str | None) -> list[str]:
     """The names `domain` means: all, the one that is exactly it, or those that contain it. Raises ValueError."""
     if domain is None:
         return list(file.domains)
@@ -120,7 +122,7 @@ def _listed(values: tuple[str, ...] | list[int], most: int = 12) -> str:
     return shown if len(values) <= most else f"{shown}, ... ({len(values)} in all)"
 
 
-def _load(path: str) -> TokensFile | CountsFile:
+def _load(path: str) -> Recorded:
     """The file, read once while it does not change. Raises ValueError."""
     try:
         stat = Path(path).stat()
@@ -130,10 +132,5 @@ def _load(path: str) -> TokensFile | CountsFile:
 
 
 @lru_cache(maxsize=8)
-def _read(path: str, modified: int, size: int) -> TokensFile | CountsFile:  # noqa: ARG001  (part of the cache's key)
-    suffix = Path(path).suffix.lower()
-    if suffix == ".npz":
-        return read_tokens(path)
-    if suffix == ".csv":
-        return read_counts(path)
-    raise ValueError(f"{path}: expected a trace ending in .npz (per token) or .csv (rows per expert), got {suffix!r}")
+def _read(path: str, modified: int, size: int) -> Recorded:  # noqa: ARG001  (part of the cache's key)
+    return open_recorded(path)

@@ -183,9 +183,10 @@ def _from_trace(trace: Trace, spec: LayerSpec, tokens: int, generator: np.random
     ids = recorded[(start + np.arange(tokens)) % len(recorded)]
     routing = Routing(ids, combine_weights(tokens, spec.top_k, generator))
     passes = tokens // len(recorded)
-    least = passes * trace.counts()
+    counts = trace.counts(spec.experts)
+    least = passes * counts
     got = routing_counts(routing, spec.experts)
-    if (got < least).any() or (got > least + trace.counts()).any():
+    if (got < least).any() or (got > least + counts).any():
         raise ValueError(f"{trace.path}: promised {passes} to {passes + 1} passes of the trace, gave other counts")
     check_routing(routing, spec)
     return routing

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,31 @@ def test_place_rows(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> No
     aga = {(row["domain"], row["layer"]): row["work_over_bound"] for row in rows if row["policy"] == "aga"}
     assert all(best[case] < aga[case] for case in best)
     assert all(row["memory_max_over_mean"] == 1 for row in rows if row["policy"] == "aga")
+
+
+def code_of(words: list[str]) -> Any:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code
+
+
+def test_place_writes_what_serving_engines_read(tmp_path: Path) -> None:
+    """From a file of rows per expert to TensorRT-LLM's YAML and EPLB's map; all domains added up where one is asked."""
+    loads, target = tmp_path / "loads.csv", tmp_path / "map.out"
+    names = ",".join(f"expert_{expert}" for expert in range(64))
+    counts = [",".join(str(1 + (expert * step) % 64) for expert in range(64)) for step in (1, 3, 5)]
+    loads.write_text(f"domain,layer,{names}\na,3,{counts[0]}\nb,3,{counts[1]}\na,4,{counts[2]}\n")
+    words = ["place", "--loads", str(loads), "--policy", "lpt", "--ranks", "4", "--export", str(target)]
+    assert code_of(words) == 2
+    assert not target.exists()
+    assert code_of([*words, "--domain", "all"]) == 0
+    written = json.loads(target.read_text())
+    assert written["layers"] == [3, 4]
+    assert [sorted(line) for line in written["phy2log"]] == [list(range(64))] * 2
+    assert code_of([*words, "--domain", "all", "--export-format", "trtllm"]) == 0
+    lines = target.read_text().splitlines()
+    assert lines[1] == f"  3: {json.dumps(written['phy2log'][0])}"
+    assert lines[-2:] == ["num_slots: 64", "layer_updates_per_iter: 0"]
 
 
 @pytest.mark.parametrize("name", ["run", "doctor", "bench", "compare", "place", "trace", "report"])

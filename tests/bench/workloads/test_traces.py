@@ -195,7 +195,7 @@ def test_files_that_are_no_traces(tmp_path: Path) -> None:
         ("broken.npz", "broken.npz: not a per-token trace"),
         ("plain.npz", "plain.npz: not a per-token trace"),
         ("array.npz", "array.npz: not a per-token trace"),
-        ("notes.txt", "expected a trace ending in .npz"),
+        ("notes.txt", "expected a trace .per token. or loads .rows per expert. ending in .csv, .json, "),
         ("bytes.csv", "not a CSV file"),
     ):
         with pytest.raises(ValueError, match=message):
