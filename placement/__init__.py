@@ -3,7 +3,8 @@
 From a placement on: `simulate` a step on a `Cluster` under a cost model, sum up steps of a trace, weigh a `migration`.
 """
 
-from .allocation import Placement, allocate
+from .allocation import Placement, allocate, find_policy, place, policies_for, rescore
+from .answer import Answer, Solution
 from .bounds import lower_bound
 from .cluster import CLUSTERS, Cluster
 from .copies import assignment
@@ -17,7 +18,8 @@ from .metrics import Balance, Balances, balance, balances
 from .migration import Migration, PayBack, closest_labels, migration, pay_back
 from .node_limit import node_limited
 from .pareto import pareto_front
-from .policies import POLICIES, Policy
+from .policies import POLICIES, Policy, rebalance
+from .problem import Problem, make_problem
 from .simulation import Simulation, simulate
 from .steps import Batch, LayerStep, Summary, batches, simulate_steps, summarize
 from .timeline import Interval
@@ -28,6 +30,7 @@ __all__ = [
     "CLUSTERS",
     "POLICIES",
     "STYLES",
+    "Answer",
     "Balance",
     "Balances",
     "Batch",
@@ -43,8 +46,10 @@ __all__ = [
     "PayBack",
     "Placement",
     "Policy",
+    "Problem",
     "Roofline",
     "Simulation",
+    "Solution",
     "Summary",
     "Traffic",
     "Transfer",
@@ -57,20 +62,26 @@ __all__ = [
     "cost_table",
     "count_traffic",
     "expected_traffic",
+    "find_policy",
     "fit_roofline",
     "h200_roofline",
     "held_out_error",
     "lower_bound",
+    "make_problem",
     "migration",
     "model_error",
     "node_limited",
     "pareto_front",
     "pay_back",
+    "place",
+    "policies_for",
     "rank_seconds",
     "read_deepep_link",
     "read_link",
     "read_loads",
     "read_nccl_link",
+    "rebalance",
+    "rescore",
     "simulate",
     "simulate_steps",
     "summarize",

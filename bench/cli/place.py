@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...placement import POLICIES, read_loads
+from ...placement import POLICIES, policies_for, read_loads
 from ...reference import LayerSpec
 from ..runner.grids import check_dtype
 from ..runner.placing import place_loads
@@ -43,16 +43,16 @@ def place(
     rows = [
         {"domain": domain_name, "layer": layer_number, **row}
         for domain_name, layer_number, counts in _cases(loads, layer_spec, domain, layer)
-        for row in place_loads(layer_spec, counts, ranks, _policies(policy), dtype)
+        for row in place_loads(layer_spec, counts, ranks, _policies(policy, layer_spec, counts, ranks), dtype)
     ]
     if write_json(json, rows):
         return
     _show(rows, layer_spec, ranks)
 
 
-def _policies(policy: str) -> list[str]:
+def _policies(policy: str, spec: LayerSpec, counts: Any, ranks: int) -> list[str]:
     if policy == "all":
-        return list(POLICIES)
+        return policies_for(spec, counts, ranks)
     if policy not in POLICIES:
         near = difflib.get_close_matches(policy, [*POLICIES, "all"], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
