@@ -231,8 +231,8 @@ class PlacementRecord:
     bound:        no placement has less work on its busiest rank (work over speed, where ranks differ in speed)
     size_bound:   none of those that give every rank equally many experts of every width; None where this is not one
     straggler:    the rank with the most work
-    The ratios are those of placement.Placement under the same names. notes: placement (what had to be bent), solver (its
-    status, value, bound, unit, gap and time limit).
+    notes:        placement (what had to be bent), solver (its status, value, bound, unit, gap and time limit)
+    The ratios are those of placement.Placement under the same names.
     """
 
     case: CaseRecord
