@@ -3,7 +3,8 @@
 From a placement on: `simulate` a step on a `Cluster` under a cost model, sum up steps of a trace, weigh a `migration`.
 """
 
-from .allocation import Placement, allocate
+from .allocation import Placement, allocate, find_policy, place, policies_for, rescore
+from .answer import Answer, Solution
 from .bounds import lower_bound
 from .cluster import CLUSTERS, Cluster
 from .copies import assignment
@@ -30,7 +31,8 @@ from .metrics import Balance, Balances, balance, balances
 from .migration import Migration, PayBack, closest_labels, migration, pay_back
 from .node_limit import node_limited
 from .pareto import pareto_front
-from .policies import POLICIES, Policy
+from .policies import POLICIES, Policy, rebalance
+from .problem import Problem, make_problem
 from .simulation import Simulation, simulate
 from .steps import Batch, LayerStep, Summary, batches, simulate_steps, summarize
 from .timeline import Interval
@@ -44,6 +46,7 @@ __all__ = [
     "FORMATS",
     "POLICIES",
     "STYLES",
+    "Answer",
     "Balance",
     "Balances",
     "Batch",
@@ -60,9 +63,11 @@ __all__ = [
     "PayBack",
     "Placement",
     "Policy",
+    "Problem",
     "Recorded",
     "Roofline",
     "Simulation",
+    "Solution",
     "Summary",
     "TokensFile",
     "Traffic",
@@ -76,16 +81,20 @@ __all__ = [
     "cost_table",
     "count_traffic",
     "expected_traffic",
+    "find_policy",
     "fit_roofline",
     "h200_roofline",
     "held_out_error",
     "lower_bound",
+    "make_problem",
     "migration",
     "model_error",
     "node_limited",
     "pareto_front",
     "pay_back",
     "phy2log",
+    "place",
+    "policies_for",
     "rank_seconds",
     "read_deepep_link",
     "read_link",
@@ -93,6 +102,8 @@ __all__ = [
     "read_nccl_link",
     "read_phy2log",
     "read_recorded",
+    "rebalance",
+    "rescore",
     "simulate",
     "simulate_steps",
     "summarize",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...placement import AUTO, EXPORTS, FORMATS, POLICIES, Placement
+from ...placement import AUTO, EXPORTS, FORMATS, POLICIES, Placement, policies_for
 from ...reference import LayerSpec
 from ..runner.grids import check_dtype
 from ..runner.placing import place_loads, placement_row
@@ -60,7 +60,7 @@ def place(
     placed = [
         (domain_name, layer_number, placement)
         for domain_name, layer_number, counts in _cases(loads, format, layer_spec, domain, layer)
-        for placement in place_loads(layer_spec, counts, ranks, _policies(policy), dtype)
+        for placement in place_loads(layer_spec, counts, ranks, _policies(policy, layer_spec, counts, ranks), dtype)
     ]
     rows = [{"domain": name, "layer": number, **placement_row(placement)} for name, number, placement in placed]
     if export is not None:
@@ -70,9 +70,9 @@ def place(
     _show(rows, layer_spec, ranks)
 
 
-def _policies(policy: str) -> list[str]:
+def _policies(policy: str, spec: LayerSpec, counts: Any, ranks: int) -> list[str]:
     if policy == "all":
-        return list(POLICIES)
+        return policies_for(spec, counts, ranks)
     if policy not in POLICIES:
         near = difflib.get_close_matches(policy, [*POLICIES, "all"], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

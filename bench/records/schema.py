@@ -235,11 +235,14 @@ class PlacementRecord:
     """A placement of a case's experts. provenance: predicted or simulated unless ranks were measured.
 
     rank_of:      the rank of every expert, or a list of ranks where it has replicas
+    shares:       for each expert the share of its rows that each of these ranks takes; None where nothing is replicated
     rows:         rows per rank;  work: FLOPs per rank;  seconds: per rank
     parameters:   resident on each rank;  memory: their bytes in the case's dtype
     bytes_matrix: bytes from rank to rank, [P][P]
-    bound:        no placement has less work on its busiest rank
+    bound:        no placement has less work on its busiest rank (work over speed, where ranks differ in speed)
+    size_bound:   none of those that give every rank equally many experts of every width; None where this is not one
     straggler:    the rank with the most work
+    notes:        placement (what had to be bent), solver (its status, value, bound, unit, gap and time limit)
     The ratios are those of placement.Placement under the same names.
     """
 
@@ -254,11 +257,14 @@ class PlacementRecord:
     parameters: list[int] | None = None
     memory: list[float] | None = None
     bytes_matrix: list[list[float]] | None = None
+    shares: list[list[float]] | None = None
     bound: float | None = None
+    size_bound: float | None = None
     straggler: int | None = None
     rows_max_over_mean: float | None = None
     work_max_over_mean: float | None = None
     work_over_bound: float | None = None
+    work_over_size_bound: float | None = None
     memory_max_over_mean: float | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 

@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from ...placement import POLICIES
 from ..records import (
     CaseRecord,
     Environment,
@@ -218,5 +217,5 @@ def _placements(job: Job, event: dict[str, Any]) -> list[PlacementRecord]:
         record
         for ranks in (PLACEMENT_RANKS if counts.sum() else ())
         if ranks <= job.spec.experts
-        for record in placement_records(case, job.spec, counts, ranks, list(POLICIES))
+        for record in placement_records(case, job.spec, counts, ranks)
     ]

@@ -10,6 +10,8 @@ from mohge.reference import LayerSpec
 
 SPEC = LayerSpec("tiny", hidden=2, widths=(3, 5), experts_per_group=2, top_k=1, top_groups=1)
 LOADS = [4, 0, 1, 3]
+KNOWN = "aga, contiguous, one_size_per_rank, round_robin, lpt, eplb, stratified, exact"
+COMMON = "dtype_bytes, replicas, slots, speeds, memory_cap, nodes, costs"
 
 
 def test_costs_of_every_rank_by_hand() -> None:
@@ -48,7 +50,7 @@ def test_equal_parameters_are_not_equal_work() -> None:
     assert placement.straggler == 0
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", sorted(set(POLICIES) - {"one_size_per_rank"}))
 def test_one_rank_and_one_expert_a_rank(policy: str) -> None:
     alone = allocate(policy, SPEC, LOADS, 1)
     assert alone.rank_of.tolist() == [0] * 4
@@ -67,10 +69,10 @@ def test_placing_changes_neither_loads_nor_their_order() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"policy": "lptt"}, "unknown policy 'lptt'; did you mean 'lpt'? Known: aga, contiguous, round_robin, lpt"),
-        ({"policy": "xyz"}, "unknown policy 'xyz'. Known: aga, contiguous, round_robin, lpt"),
-        ({"by": "rows"}, "policy 'aga': unknown option 'by'; it takes dtype_bytes"),
-        ({"policy": "lpt", "bye": 1}, "policy 'lpt': unknown option 'bye'; it takes dtype_bytes, by"),
+        ({"policy": "lptt"}, f"unknown policy 'lptt'; did you mean 'lpt'? Known: {KNOWN}"),
+        ({"policy": "xyz"}, f"unknown policy 'xyz'. Known: {KNOWN}"),
+        ({"by": "rows"}, f"policy 'aga': unknown option 'by'; it takes {COMMON}"),
+        ({"policy": "lpt", "bye": 1}, f"policy 'lpt': unknown option 'bye'; it takes {COMMON}, by, swaps"),
         ({"policy": "lpt", "by": "tokens"}, "policy 'lpt': by: expected one of work, rows, got 'tokens'"),
         ({"loads": [1, 2, 3]}, "loads: expected one number for each of 4 experts, got shape [3]"),
         ({"loads": [[1, 2, 3, 4]]}, "loads: expected one number for each of 4 experts, got shape [1, 4]"),

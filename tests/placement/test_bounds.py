@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mohge.placement import POLICIES, allocate, lower_bound
+from mohge.placement import allocate, lower_bound, policies_for
 from mohge.reference import LayerSpec, expert_flops
 
 COSTS = st.integers(0, 50)
@@ -76,7 +76,7 @@ def test_bound_then_optimum_then_every_policy(shape: tuple, ranks: int, rows: li
     assume(loads.any())
     work = expert_flops(loads, spec)
     best = fullest(work, assignments(spec.experts, ranks), ranks).min()
-    for policy in POLICIES:
+    for policy in policies_for(spec, loads, ranks):
         placement = allocate(policy, spec, loads, ranks)
         assert placement.bound == lower_bound(work, ranks) <= best <= placement.work.max()
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mohge.placement import POLICIES, allocate
-from mohge.placement.policies import lpt
+from mohge.placement import POLICIES, allocate, make_problem, place
 from mohge.reference import LayerSpec
 
 MOHGE = LayerSpec.preset("mohge-3b")
@@ -18,16 +17,16 @@ def experts_of(rank_of: np.ndarray, rank: int) -> list[int]:
     return np.flatnonzero(rank_of == rank).tolist()
 
 
-def place(policy: str, spec: LayerSpec, ranks: int) -> np.ndarray:
+def placed(policy: str, spec: LayerSpec, ranks: int) -> np.ndarray:
     return allocate(policy, spec, np.ones(spec.experts), ranks).rank_of
 
 
 def test_aga_by_hand() -> None:
     # [G, N] = [4, 2] laid out as [N, G'], groups in the order 0, 3, 1, 2: experts 0 6 2 4 | 1 7 3 5.
     spec = layer((1, 2, 3, 4), 2)
-    assert place("aga", spec, 2).tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
-    assert [experts_of(place("aga", spec, 4), rank) for rank in range(4)] == [[0, 6], [2, 4], [1, 7], [3, 5]]
-    assert [experts_of(place("aga", spec, 8), rank) for rank in range(8)] == [[0], [6], [2], [4], [1], [7], [3], [5]]
+    assert placed("aga", spec, 2).tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+    assert [experts_of(placed("aga", spec, 4), rank) for rank in range(4)] == [[0, 6], [2, 4], [1, 7], [3, 5]]
+    assert [experts_of(placed("aga", spec, 8), rank) for rank in range(8)] == [[0], [6], [2], [4], [1], [7], [3], [5]]
 
 
 @pytest.mark.parametrize(
@@ -35,20 +34,20 @@ def test_aga_by_hand() -> None:
     [(1, [0]), (2, [0, 1]), (3, [0, 2, 1]), (5, [0, 4, 1, 3, 2]), (8, [0, 7, 1, 6, 2, 5, 3, 4])],
 )
 def test_aga_takes_groups_narrow_next_to_wide_and_the_middle_one_last(groups: int, order: list[int]) -> None:
-    rank_of = place("aga", layer(tuple(range(1, groups + 1)), 1), groups)
+    rank_of = placed("aga", layer(tuple(range(1, groups + 1)), 1), groups)
     assert [experts_of(rank_of, rank) for rank in range(groups)] == [[group] for group in order]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8])
 def test_aga_gives_every_rank_the_same_mix_of_widths(ranks: int) -> None:
-    rank_of = place("aga", MOHGE, ranks)
+    rank_of = placed("aga", MOHGE, ranks)
     for rank in range(ranks):
         assert sorted(MOHGE.expert_widths[rank_of == rank]) == sorted([*MOHGE.widths] * (8 // ranks))
 
 
 @pytest.mark.parametrize("ranks", [16, 32])
 def test_aga_beyond_n_ranks_pairs_widths_of_one_sum(ranks: int) -> None:
-    rank_of = place("aga", MOHGE, ranks)
+    rank_of = placed("aga", MOHGE, ranks)
     sums = [MOHGE.expert_widths[rank_of == rank].sum() for rank in range(ranks)]
     assert sums == [(384 + 1280) * 32 // ranks] * ranks
 
@@ -57,15 +56,17 @@ def test_aga_where_ranks_do_not_divide_experts() -> None:
     # Layout 0 4 2 | 1 5 3 over 4 ranks: chunks of 2, 2, 1, 1.
     placement = allocate("aga", layer((1, 2, 3), 2), np.ones(6), 4)
     assert [experts_of(placement.rank_of, rank) for rank in range(4)] == [[0, 4], [1, 2], [5], [3]]
-    assert placement.note == "4 ranks do not divide 6 experts: 2 hold 2, 2 hold 1"
-    assert allocate("aga", layer((1, 2, 3), 2), np.ones(6), 3).note == ""
+    odd = "3 groups are odd in number: group 1 has no partner and comes last"
+    assert placement.note == f"{odd}; 4 ranks do not divide 6 experts: 2 hold 2, 2 hold 1"
+    assert allocate("aga", layer((1, 2, 3), 2), np.ones(6), 3).note == odd
+    assert allocate("aga", layer((1, 2), 3), np.ones(6), 3).note == ""
 
 
 def test_contiguous_and_round_robin_by_hand() -> None:
     spec = layer((1, 2, 3, 4), 2)
-    assert place("contiguous", spec, 4).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert place("contiguous", spec, 3).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
-    assert place("round_robin", spec, 3).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert placed("contiguous", spec, 4).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert placed("contiguous", spec, 3).tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
+    assert placed("round_robin", spec, 3).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
 def test_lpt_by_hand() -> None:
@@ -85,7 +86,7 @@ def test_lpt_counts_work_unless_told_to_count_rows() -> None:
 
 
 def test_lpt_ties_go_to_the_lower_expert_and_rank() -> None:
-    assert place("lpt", layer((3,), 6), 3).tolist() == [0, 1, 2, 0, 1, 2]
+    assert placed("lpt", layer((3,), 6), 3).tolist() == [0, 1, 2, 0, 1, 2]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -110,7 +111,13 @@ def test_every_expert_once_and_counts_within_one(
     if loads == "random":
         rows = np.random.default_rng(spec.experts).integers(0, 100, spec.experts) + 1
     rows[0 if loads == "one expert" else -1] += 50
-    rank_of = allocate(policy, spec, rows, ranks).rank_of
+    problem = make_problem(spec, rows, ranks)
+    reason = POLICIES[policy].reason(problem)
+    if reason is not None:
+        with pytest.raises(ValueError, match=f"^policy '{policy}' needs a whole number of ranks for every width"):
+            place(policy, problem)
+        return
+    rank_of = place(policy, problem).rank_of
     assert rank_of.shape == (spec.experts,)
     assert rank_of.dtype == np.int64
     held = np.bincount(rank_of, minlength=ranks)
@@ -119,7 +126,7 @@ def test_every_expert_once_and_counts_within_one(
 
 
 def test_the_table_names_every_policy_after_itself() -> None:
-    assert list(POLICIES) == ["aga", "contiguous", "round_robin", "lpt"]
+    names = ["aga", "contiguous", "one_size_per_rank", "round_robin", "lpt", "eplb", "stratified", "exact"]
+    assert list(POLICIES) == names
     assert all(policy.name == name and policy.description for name, policy in POLICIES.items())
-    assert POLICIES["lpt"].function is lpt
-    assert POLICIES["lpt"].options == ("by",)
+    assert [name for name, policy in POLICIES.items() if not policy.quick] == ["exact"]

@@ -178,7 +178,7 @@ def test_launching_by_group_leaves_work_and_lists_as_they_are(peer: Any) -> None
 
     lists = [tiles(part.plan(plan)) for part in layer.parts]
     assert [sorted({expert for expert, _, _ in mine}) for mine in lists] == [[0, 1], [2, 3], [4, 5]]
-    assert sorted(sum(lists, [])) == sorted(tiles(layer.whole.plan(plan)))
+    assert sorted(tile for mine in lists for tile in mine) == sorted(tiles(layer.whole.plan(plan)))
 
 
 REASONS = {

@@ -18,7 +18,7 @@ from mohge.bench.runner.grids import (
     scaled_jobs,
 )
 from mohge.bench.runner.jobs import Job, Source, TimingLimits, scaled_down
-from mohge.bench.runner.placing import place_loads
+from mohge.bench.runner.placing import place_loads, placement_row
 from mohge.reference import LayerSpec
 
 
@@ -98,7 +98,7 @@ def test_bad_choices_are_named(call, message: str) -> None:
 def test_place_loads_rows_agree_with_each_other() -> None:
     spec = LayerSpec.preset("mohge-3b")
     counts = np.random.default_rng(0).integers(1, 100, spec.experts)
-    rows = place_loads(spec, counts, 8, ["aga", "lpt"], "float32")
+    rows = [placement_row(placement) for placement in place_loads(spec, counts, 8, ["aga", "lpt"], "float32")]
     for row in rows:
         work = np.zeros(8)
         np.add.at(work, row["rank_of"], counts * 6 * spec.hidden * spec.expert_widths)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from mohge.bench.records import Samples, Speedup, Status
+from mohge.bench.records import Samples, Status
 from mohge.bench.runner import phases
 from mohge.bench.runner.jobs import TimingLimits
 from mohge.bench.runner.phases import ORDER, Front, in_order
