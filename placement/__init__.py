@@ -31,7 +31,7 @@ from .metrics import Balance, Balances, balance, balances
 from .migration import Migration, PayBack, closest_labels, migration, pay_back
 from .node_limit import node_limited
 from .pareto import pareto_front
-from .policies import POLICIES, Policy, rebalance
+from .policies import POLICIES, Policy, rebalance, stratify
 from .problem import Problem, make_problem
 from .simulation import Simulation, simulate
 from .steps import Batch, LayerStep, Summary, batches, simulate_steps, summarize
@@ -106,6 +106,7 @@ __all__ = [
     "rescore",
     "simulate",
     "simulate_steps",
+    "stratify",
     "summarize",
     "table_link",
     "to_eplb",

@@ -187,6 +187,7 @@ def score(policy: str, answer: Answer, problem: Problem) -> Placement:
     memory = np.zeros(problem.ranks, dtype=np.int64)
     np.add.at(memory, rank, problem.sizes[expert])
     work = spread(problem.work, answer.replicas, answer.shares, problem.ranks)
+    bound = _bound(problem, answer, float((work / problem.speeds).max()))
     return Placement(
         policy=policy,
         spec=problem.spec.name,
@@ -197,9 +198,9 @@ def score(policy: str, answer: Answer, problem: Problem) -> Placement:
         work=work,
         parameters=parameters,
         memory=memory,
-        bound=_bound(problem, answer, float((work / problem.speeds).max())),
+        bound=bound,
         note="; ".join(note for note in (answer.note, _uneven(problem)) if note),
-        size_bound=_size_bound(problem, answer),
+        size_bound=_size_bound(problem, answer, bound),
         solution=answer.solution,
         problem=problem,
     )
@@ -222,7 +223,8 @@ def _bound(problem: Problem, answer: Answer, reached: float) -> float:
     return bound
 
 
-def _size_bound(problem: Problem, answer: Answer) -> float | None:
+def _size_bound(problem: Problem, answer: Answer, bound: float) -> float | None:
+    """The bound among placements even in every width, where this is one; it keeps the limits of `bound` as well."""
     if any(len(ranks) > 1 for ranks in answer.replicas):
         return None
     rank_of = np.array([ranks[0] for ranks in answer.replicas])
@@ -230,7 +232,7 @@ def _size_bound(problem: Problem, answer: Answer) -> float | None:
     for width in np.unique(widths):
         if np.ptp(np.bincount(rank_of[widths == width], minlength=problem.ranks)) > 1:
             return None
-    return lower_bound(problem.work, problem.ranks, widths, speeds=problem.speeds)
+    return max(bound, lower_bound(problem.work, problem.ranks, widths, speeds=problem.speeds))
 
 
 def _check_limits(placement: Placement) -> None:

@@ -106,8 +106,8 @@ def make_problem(
         replicas=int(replicas),
         least=least,
         most=most,
-        speeds=_per_rank("speeds", 1.0 if speeds is None else speeds, int(ranks)),
-        caps=_per_rank("memory_cap", np.inf if memory_cap is None else memory_cap, int(ranks), infinite=True),
+        speeds=per_rank("speeds", 1.0 if speeds is None else speeds, int(ranks)),
+        caps=per_rank("memory_cap", np.inf if memory_cap is None else memory_cap, int(ranks), infinite=True),
         sizes=expert_parameters(spec) * int(dtype_bytes),
         nodes=int(nodes),
         costs=None if costs is None else checked_loads(costs, spec, "costs").astype(np.float64),
@@ -163,7 +163,8 @@ def _room(
     return given.astype(np.int64), given.astype(np.int64)
 
 
-def _per_rank(name: str, values: Any, ranks: int, infinite: bool = False) -> NDArray[np.float64]:
+def per_rank(name: str, values: Any, ranks: int, infinite: bool = False) -> NDArray[np.float64]:
+    """`values`, one number or one per rank, as float64[P]: above 0, and finite unless `infinite`. Raises ValueError."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ def exact(problem: Problem, by: str = "work", solver: str = "highs", time_limit_
     check_by("exact", by)
     _check(problem, solver, time_limit_s)
     costs = problem.balanced(by)
-    start = _start(problem, costs)
+    start = _start(problem, by)
     program = _Program(problem, costs)
     found = program.highs(time_limit_s) if solver == "highs" else solve_cpsat(problem, costs, time_limit_s)
     if found.infeasible and start is None:
@@ -67,12 +68,12 @@ def _check(problem: Problem, solver: str, time_limit_s: float) -> None:
         raise ValueError("policy 'exact': solver cp-sat needs OR-tools: pip install 'mohge[solvers]'")
 
 
-def _start(problem: Problem, costs: NDArray[np.float64]) -> Answer | None:
+def _start(problem: Problem, by: str) -> Answer | None:
     """A good placement to be no worse than, or None where the greedy ways find none."""
     try:
         if problem.replicas:
-            return eplb(problem, by="work", mode="global")
-        return one_each(balanced_ranks("exact", problem, costs, swaps=True))
+            return eplb(problem, by=by, mode="global")
+        return one_each(balanced_ranks("exact", problem, problem.balanced(by), swaps=True))
     except ValueError:
         return None
 
@@ -96,15 +97,14 @@ class _Program:
         self.columns = self.cells * (2 if self.shared else 1) + 1
 
     def highs(self, time_limit_s: float) -> Found:
-        upper = np.append(self._open(), np.inf)
-        if self.shared:
-            upper = np.concatenate([self._open(), np.ones(self.cells), [np.inf]])
+        lower: Any = np.zeros(self.columns)
+        upper: Any = np.concatenate([self._open(), np.ones(self.cells * self.shared), [np.inf]])
         integral = np.zeros(self.columns)
         integral[: self.cells] = 1
         result = milp(
             c=np.append(np.zeros(self.columns - 1), 1.0),
             constraints=self._constraints(),
-            bounds=Bounds(np.zeros(self.columns), upper),
+            bounds=Bounds(lower, upper),
             integrality=integral,
             options={"time_limit": float(time_limit_s), "mip_rel_gap": 0.0},
         )
@@ -129,6 +129,7 @@ class _Program:
 
     def _constraints(self) -> list[LinearConstraint]:
         problem, experts, ranks = self.problem, self.problem.spec.experts, self.problem.ranks
+        least, most, caps = (cast("Any", limit) for limit in (problem.least, problem.most, problem.caps))
         expert, rank = np.divmod(np.arange(self.cells), ranks)
         cell = np.arange(self.cells)
         taken = cell + self.cells if self.shared else cell
@@ -147,21 +148,19 @@ class _Program:
             ranks,
         )
         constraints = [
-            LinearConstraint(rows(expert, taken, ones, experts), np.ones(experts), np.ones(experts)),
-            LinearConstraint(rows(rank, cell, ones, ranks), problem.least, problem.most),
+            LinearConstraint(rows(expert, taken, ones, experts), 1.0, 1.0),
+            LinearConstraint(rows(rank, cell, ones, ranks), least, most),
             LinearConstraint(time, -np.inf, 0.0),
         ]
         if self.shared:
             total = rows(np.zeros(self.cells, dtype=np.int64), cell, ones, 1)
-            least = 0 if problem.slots == "any" else problem.copies
-            constraints.append(LinearConstraint(total, least, problem.copies))
+            constraints.append(LinearConstraint(total, 0 if problem.slots == "any" else problem.copies, problem.copies))
             joint = rows(np.tile(cell, 2), np.append(taken, cell), np.append(ones, -ones), self.cells)
             constraints.append(LinearConstraint(joint, -np.inf, 0.0))
         if problem.capped:
-            size = problem.sizes[expert] / problem.sizes.max()
-            constraints.append(
-                LinearConstraint(rows(rank, cell, size, ranks), -np.inf, problem.caps / problem.sizes.max())
-            )
+            largest = problem.sizes.max()  # the unit of memory
+            sizes = rows(rank, cell, problem.sizes[expert] / largest, ranks)
+            constraints.append(LinearConstraint(sizes, -np.inf, caps / largest))
         return constraints
 
     def _answer(self, x: NDArray[np.float64]) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ...reference import LayerSpec
 from ..answer import Answer, one_each
 from ..problem import Problem
 from .policy import chunk_lengths, once_each
@@ -20,14 +21,13 @@ def aga(problem: Problem) -> Answer:
     """
     groups = problem.spec.groups
     note = f"{groups} groups are odd in number: group {groups // 2} has no partner and comes last" if groups % 2 else ""
-    return one_each(aga_ranks(problem), note if groups > 1 else "")
+    return one_each(aga_ranks(problem.spec, chunk_lengths(problem)), note if groups > 1 else "")
 
 
-def aga_ranks(problem: Problem) -> NDArray[np.int64]:
-    """AGA's rank of every expert, int64[E]."""
-    spec = problem.spec
+def aga_ranks(spec: LayerSpec, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """AGA's rank of every expert, int64[E], where the ranks take chunks of these lengths, int64[P]."""
     layout = np.arange(spec.experts).reshape(spec.groups, spec.experts_per_group)[_narrow_next_to_wide(spec.groups)]
-    return _in_chunks(layout.T.ravel(), chunk_lengths(problem))
+    return _in_chunks(layout.T.ravel(), lengths)
 
 
 def contiguous(problem: Problem) -> Answer:

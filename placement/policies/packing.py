@@ -1,131 +1,204 @@
-"""Greedy packing: the dearest copy next, to the rank that would be done first among those with room for it."""
+"""Greedy packing of many layers at once: the dearest copy next, to the rank with room that would be done first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Ranks:
-    """Ranks to fill: least, most int64[P] copies; speeds float64[P]; caps float64[P] bytes."""
+class Room:
+    """What ranks have to offer: one line a layer, or L = 1 line for all layers. S classes of copies.
 
-    least: NDArray[np.int64]
-    most: NDArray[np.int64]
+    places:  int64[L, S, P]   the most copies of each class a rank takes
+    speeds:  float64[L, P]    a rank is done after its cost over its speed
+    least:   int64[L, P]      the fewest copies a rank must hold in the end
+    caps:    float64[L, P]    the most bytes a rank holds
+    """
+
+    places: NDArray[np.int64]
     speeds: NDArray[np.float64]
+    least: NDArray[np.int64]
     caps: NDArray[np.float64]
+
+    def repeated(self, layers: int) -> Room:
+        """These lines again for every layer."""
+        return Room(
+            np.tile(self.places, (layers, 1, 1)),
+            np.tile(self.speeds, (layers, 1)),
+            np.tile(self.least, (layers, 1)),
+            np.tile(self.caps, (layers, 1)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """What is to be packed: L layers of C copies.
+
+    costs:    float64[L, C]
+    experts:  int64[L, C] the expert that each is a copy of, or None where every copy is of another
+    sizes:    float64[L, C] bytes, or None where memory does not matter
+    classes:  int64[L, C] the class whose places each takes, or None where there is but one
+    """
+
+    costs: NDArray[np.float64]
+    experts: NDArray[np.int64] | None = None
+    sizes: NDArray[np.float64] | None = None
+    classes: NDArray[np.int64] | None = None
+
+    def ordered(self, order: NDArray[np.int64]) -> Copies:
+        """The same copies in another order, int64[L, C]."""
+
+        def take(values: Any) -> Any:
+            return None if values is None else np.take_along_axis(values, order, axis=1)
+
+        return Copies(take(self.costs), take(self.experts), take(self.sizes), take(self.classes))
+
+
+def pack(copies: Copies, room: Room) -> NDArray[np.int64]:
+    """The rank of every copy, int64[L, C]; -1 all along a layer for which none was found that keeps all limits.
+
+    Dearest first, ties to the lower copy and the lower rank. No rank gets two copies of an expert: a copy that finds
+    only such ranks trades places with another. Where memory leaves no rank for a copy, packing starts again with the
+    largest.
+    """
+    rank_of = _packed_by(np.argsort(-copies.costs, axis=1, kind="stable"), copies, room)
+    failed = np.flatnonzero(rank_of[:, 0] < 0)
+    if len(failed) and copies.sizes is not None:
+        again, room = _some(copies, room, failed)
+        largest_first = np.lexsort((-again.costs, -copies.sizes[failed]), axis=1)
+        rank_of[failed] = _packed_by(largest_first, again, room)
+    return rank_of
+
+
+def _packed_by(order: NDArray[np.int64], copies: Copies, room: Room) -> NDArray[np.int64]:
+    """The rank of every copy, int64[L, C], where they are placed in this order, int64[L, C]."""
+    rank_of = np.empty_like(order)
+    np.put_along_axis(rank_of, order, _Filling(copies.ordered(order), room).fill(), axis=1)
+    return rank_of
 
 
 class _Filling:
-    """Ranks while they are being filled."""
+    """Ranks of L layers while they are filled, one copy of each layer a step, in the order in which they stand."""
 
-    def __init__(self, ranks: Ranks, copies: int) -> None:
-        self.ranks = ranks
-        self.left = copies
-        self.held = np.zeros(len(ranks.least), dtype=np.int64)
-        self.cost = np.zeros(len(ranks.least))
-        self.used = np.zeros(len(ranks.least))
+    def __init__(self, copies: Copies, room: Room) -> None:
+        layers, count = copies.costs.shape
+        self.ranks = room.places.shape[2]
+        shape = (layers, self.ranks)
+        self.copies, self.line, self.left = copies, np.arange(layers), count
+        self.speeds, self.least = np.broadcast_to(room.speeds, shape), np.broadcast_to(room.least, shape)
+        self.alike = bool((np.ptp(room.speeds, axis=1) == 0).all())
+        self.caps = np.broadcast_to(room.caps, shape)
+        self.places = np.broadcast_to(room.places, (layers, *room.places.shape[1:])).copy()
+        self.cost, self.used, self.held = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.int64)
+        self.short = self.least.sum(axis=1)  # copies still needed to give every rank its least
+        self.spare = bool((self.places.sum(axis=(1, 2)) > count).any())  # else every place is filled in the end
+        experts = copies.experts
+        self.holds = None if experts is None else np.zeros((layers, int(experts.max()) + 1, self.ranks), dtype=bool)
+        self.rank_of = np.full((layers, count), -1, dtype=np.int64)
 
-    def room(self) -> NDArray[np.bool_]:
-        """Ranks that may take one more, bool[P]: beyond `least` only while enough are left to fill the others up."""
-        short = np.maximum(self.ranks.least - self.held, 0)
-        return (short > 0) | ((self.held < self.ranks.most) & (self.left > short.sum()))
+    def fill(self) -> NDArray[np.int64]:
+        """The rank of each copy, int64[L, C], or -1 along layers where it cannot be done."""
+        alive = np.ones(len(self.line), dtype=bool)
+        for copy in range(self.rank_of.shape[1]):
+            # Before it is added, not after, where speeds are equal: the least loaded rank, and no rounding makes a tie.
+            done = self.cost if self.alike else (self.cost + self.copies.costs[:, copy, None]) / self.speeds
+            done = np.where(self._free(copy), done, np.inf)
+            rank = done.argmin(axis=1)
+            nowhere = np.isinf(done[self.line, rank])
+            if nowhere.any():
+                for layer in np.flatnonzero(nowhere & alive):
+                    rank[layer] = self._trade(int(layer), copy)
+                    alive[layer] = rank[layer] >= 0
+            self._add(copy, rank)
+        self.rank_of[~alive] = -1
+        return self.rank_of
 
-    def fits(self, size: float) -> NDArray[np.bool_]:
-        return self.used + size <= self.ranks.caps
+    def _free(self, copy: int) -> NDArray[np.bool_]:
+        """The ranks that may take this copy of every layer, bool[L, P]."""
+        free = self._room(copy)
+        if self.copies.sizes is not None:
+            free &= self.used + self.copies.sizes[:, copy, None] <= self.caps
+        if self.holds is not None and self.copies.experts is not None:
+            free &= ~self.holds[self.line, self.copies.experts[:, copy]]
+        return free
 
-    def add(self, rank: int, cost: float, size: float) -> None:
-        self.held[rank] += 1
-        self.cost[rank] += cost
-        self.used[rank] += size
+    def _room(self, copy: int) -> NDArray[np.bool_]:
+        """The ranks with a place left: beyond its least only while enough copies are left to fill the others up."""
+        classes = self.copies.classes
+        free = (self.places[:, 0] if classes is None else self.places[self.line, classes[:, copy]]) > 0
+        if not self.spare:
+            return free
+        tight = self.short >= self.left
+        return free & ((self.held < self.least) | ~tight[:, None]) if tight.any() else free
+
+    def _add(self, copy: int, rank: NDArray[np.int64]) -> None:
+        line, classes = self.line, self.copies.classes
+        self.rank_of[:, copy] = rank
+        self.cost[line, rank] += self.copies.costs[:, copy]
+        self.places[line, 0 if classes is None else classes[:, copy], rank] -= 1
+        if self.spare:
+            self.short -= self.held[line, rank] < self.least[line, rank]
+            self.held[line, rank] += 1
+        if self.copies.sizes is not None:
+            self.used[line, rank] += self.copies.sizes[:, copy]
+        if self.holds is not None and self.copies.experts is not None:
+            self.holds[line, self.copies.experts[:, copy], rank] = True
         self.left -= 1
 
-    def shift(self, source: int, target: int, cost: float, size: float) -> None:
+    def _trade(self, layer: int, copy: int) -> int:
+        """Free a place for `copy` by moving another one to a rank with room; the rank that was freed, or -1.
+
+        Of all such moves the one after which the busier of the two ranks is done first.
+        """
+        room = self._room(copy)[layer]
+        others = np.flatnonzero(self.rank_of[layer] >= 0)
+        if not room.any() or not len(others) or self.copies.classes is not None:
+            return -1
+        sources = self.rank_of[layer, others]
+        costs, cost, speeds = self.copies.costs[layer], self.cost[layer], self.speeds[layer]
+        allowed = room & (np.arange(self.ranks) != sources[:, None])
+        if self.holds is not None and self.copies.experts is not None:
+            experts, holds = self.copies.experts[layer], self.holds[layer]
+            allowed &= ~holds[experts[copy], sources][:, None] & ~holds[experts[others]]
+        if self.copies.sizes is not None:
+            sizes, caps, used = self.copies.sizes[layer], self.caps[layer], self.used[layer]
+            allowed &= (used[sources] - sizes[others] + sizes[copy] <= caps[sources])[:, None]
+            allowed &= used + sizes[others][:, None] <= caps
+        at_source = (cost[sources] - costs[others] + costs[copy]) / speeds[sources]
+        worst = np.maximum(at_source[:, None], (cost + costs[others][:, None]) / speeds)
+        other, target = np.unravel_index(int(np.argmin(np.where(allowed, worst, np.inf))), worst.shape)
+        if not allowed[other, target]:
+            return -1
+        self._move(layer, int(others[other]), int(target))
+        return int(sources[other])
+
+    def _move(self, layer: int, copy: int, target: int) -> None:
+        """Take a copy that was placed to another rank."""
+        source = int(self.rank_of[layer, copy])
+        self.rank_of[layer, copy] = target
+        self.short[layer] += int(self.held[layer, source] <= self.least[layer, source])
+        self.short[layer] -= int(self.held[layer, target] < self.least[layer, target])
+        size = 0.0 if self.copies.sizes is None else self.copies.sizes[layer, copy]
         for rank, sign in ((source, -1), (target, 1)):
-            self.held[rank] += sign
-            self.cost[rank] += sign * cost
-            self.used[rank] += sign * size
+            self.held[layer, rank] += sign
+            self.places[layer, 0, rank] -= sign
+            self.cost[layer, rank] += sign * self.copies.costs[layer, copy]
+            self.used[layer, rank] += sign * size
+        if self.holds is not None and self.copies.experts is not None:
+            self.holds[layer, self.copies.experts[layer, copy], [source, target]] = [False, True]
 
 
-def pack(
-    costs: NDArray[np.float64], experts: NDArray[np.int64], sizes: NDArray[np.int64], ranks: Ranks
-) -> NDArray[np.int64] | None:
-    """A rank for every copy, int64[C], or None where none was found that keeps all limits.
+def _some(copies: Copies, room: Room, which: NDArray[np.int64]) -> tuple[Copies, Room]:
+    """The same for some of the layers."""
 
-    costs float64[C], the expert of each copy int64[C], sizes in bytes int64[C]. Dearest first, ties to the lower copy
-    and the lower rank. No rank gets two copies of an expert: a copy that finds only such ranks trades places with
-    another. Where memory leaves no rank for a copy, packing starts again with the largest first.
-    """
-    by_cost = np.argsort(-costs, kind="stable")
-    rank_of = _pack_in_order(by_cost, costs, experts, sizes, ranks)
-    if rank_of is None and np.isfinite(ranks.caps).any():
-        by_size = by_cost[np.argsort(-sizes[by_cost], kind="stable")]
-        rank_of = _pack_in_order(by_size, costs, experts, sizes, ranks)
-    return rank_of
+    def take(values: Any) -> Any:
+        return None if values is None else values[which] if len(values) == len(copies.costs) else values
 
-
-def _pack_in_order(
-    order: NDArray[np.int64],
-    costs: NDArray[np.float64],
-    experts: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    ranks: Ranks,
-) -> NDArray[np.int64] | None:
-    filling = _Filling(ranks, len(order))
-    rank_of = np.full(len(order), -1, dtype=np.int64)
-    holds = np.zeros((int(experts.max()) + 1, len(ranks.least)), dtype=bool)
-    for copy in order:
-        expert, cost, size = experts[copy], float(costs[copy]), float(sizes[copy])
-        free = filling.room() & filling.fits(size) & ~holds[expert]
-        if free.any():
-            # Before it is added, not after: with equal speeds the least loaded rank, and no rounding makes a tie.
-            done = filling.cost if np.ptp(ranks.speeds) == 0 else (filling.cost + cost) / ranks.speeds
-            rank = int(np.argmin(np.where(free, done, np.inf)))
-        else:
-            rank = _trade(copy, rank_of, costs, experts, sizes, filling, holds)
-            if rank < 0:
-                return None
-        rank_of[copy] = rank
-        holds[expert, rank] = True
-        filling.add(rank, cost, size)
-    return rank_of
-
-
-def _trade(
-    copy: int,
-    rank_of: NDArray[np.int64],
-    costs: NDArray[np.float64],
-    experts: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    filling: _Filling,
-    holds: NDArray[np.bool_],
-) -> int:
-    """Free a place for `copy` by moving another one to a rank with room; the rank that was freed, or -1.
-
-    Of all such moves the one after which the busier of the two ranks is done first.
-    """
-    ranks = filling.ranks
-    best, move = np.inf, None
-    for target in np.flatnonzero(filling.room()):
-        for other in np.flatnonzero((rank_of >= 0) & (rank_of != target)):
-            source = rank_of[other]
-            if holds[experts[copy], source] or holds[experts[other], target]:
-                continue
-            if filling.used[target] + sizes[other] > ranks.caps[target]:
-                continue
-            if filling.used[source] - sizes[other] + sizes[copy] > ranks.caps[source]:
-                continue
-            at_source = (filling.cost[source] - costs[other] + costs[copy]) / ranks.speeds[source]
-            worst = max(at_source, (filling.cost[target] + costs[other]) / ranks.speeds[target])
-            if worst < best:
-                best, move = worst, (other, source, target)
-    if move is None:
-        return -1
-    other, source, target = move
-    filling.shift(source, target, float(costs[other]), float(sizes[other]))
-    holds[experts[other], source] = False
-    holds[experts[other], target] = True
-    rank_of[other] = target
-    return int(source)
+    return (
+        Copies(take(copies.costs), take(copies.experts), take(copies.sizes), take(copies.classes)),
+        Room(take(room.places), take(room.speeds), take(room.least), take(room.caps)),
+    )

@@ -56,5 +56,10 @@ def chunk_lengths(problem: Problem) -> NDArray[np.int64]:
     """
     if problem.slots == "given":
         return problem.least
-    floor, extra = divmod(problem.copies, problem.ranks)
-    return np.full(problem.ranks, floor, dtype=np.int64) + (np.arange(problem.ranks) < extra)
+    return even_lengths(problem.copies, problem.ranks)
+
+
+def even_lengths(copies: int, ranks: int) -> NDArray[np.int64]:
+    """C / P on each rank, and where P does not divide C one more on the first C mod P, int64[P]."""
+    floor, extra = divmod(copies, ranks)
+    return np.full(ranks, floor, dtype=np.int64) + (np.arange(ranks) < extra)
