@@ -15,7 +15,7 @@ class Solution:
     """What a solver said of the problem it was given.
 
     solver:        "highs" or "cp-sat"
-    status:        "optimal", "time limit" (the best found so far) or "no better" (nothing better than where it began)
+    status:        "optimal", "time limit" (the best found so far) or "nothing better" (than where it began, in that time)
     value:         largest rank's cost over speed of the answer
     bound:         the solver's own lower bound on it
     unit:          unit of both

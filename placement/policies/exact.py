@@ -49,7 +49,7 @@ def exact(problem: Problem, by: str = "work", solver: str = "highs", time_limit_
         raise ValueError(f"policy 'exact': expected a placement within {time_limit_s:g} s, and {solver} found none")
     value, answer = min(candidates, key=lambda pair: pair[0])
     bound = min(found.bound, value)
-    status = "optimal" if found.optimal else "no better" if answer is start else "time limit"
+    status = "optimal" if found.optimal else "nothing better" if answer is start else "time limit"
     unit = problem.unit(by)
     return Answer(answer.replicas, answer.shares, "", Solution(solver, status, value, bound, unit, float(time_limit_s)))
 

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import importlib.util
+import pickle
+import re
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
 
-from mohge.placement import POLICIES, allocate, make_problem, place
+from mohge.placement import POLICIES, allocate, make_problem, place, rescore
 from mohge.reference import LayerSpec
 
 MOHGE = LayerSpec.preset("mohge-3b")
+QUICK: dict[str, dict[str, Any]] = {"exact": {"time_limit_s": 0.5}}  # the search is not what is tested
 
 
 def layer(widths: tuple[int, ...], per_group: int) -> LayerSpec:
@@ -123,6 +130,160 @@ def test_every_expert_once_and_counts_within_one(
     held = np.bincount(rank_of, minlength=ranks)
     assert len(held) == ranks
     assert held.max() - held.min() <= 1
+
+
+def test_one_size_per_rank_by_hand() -> None:
+    # Of six experts four are 1 wide and two 2 wide: two of three ranks and one.
+    spec = LayerSpec("layer", 4, (1, 2, 1), 2, 1, 1)
+    assert placed("one_size_per_rank", spec, 3).tolist() == [0, 0, 2, 2, 1, 1]
+    widths = {len(set(MOHGE.expert_widths[placed("one_size_per_rank", MOHGE, 16) == rank])) for rank in range(16)}
+    assert widths == {1}
+
+
+def test_stratified_by_hand() -> None:
+    # Work 9 1 | 8 6: every rank one expert of each width, so 9 meets 6.
+    spec = layer((1, 2), 2)
+    assert allocate("stratified", spec, [9, 1, 4, 3], 2).rank_of.tolist() == [0, 1, 1, 0]
+
+
+def test_eplb_by_hand() -> None:
+    # 12 4 4 and one replica: the hottest is halved, 6 6 4 4, and its copies are put on both ranks.
+    placement = allocate("eplb", layer((1,), 3), [12, 4, 4], 2, replicas=1)
+    assert placement.rank_of == [[0, 1], [0], [1]]
+    assert placement.shares == ((0.5, 0.5), (1.0,), (1.0,))
+    assert placement.rows.tolist() == [10.0, 10.0]
+    assert placement.held == ((0, 1), (0, 2))
+    assert placement.replicated
+    assert placement.work_over_bound == 1.0
+    assert placement.memory.tolist() == [2 * 24, 2 * 24]
+
+
+def test_eplb_counts_rows_as_the_original_does_unless_told_to_count_work() -> None:
+    spec = layer((1, 10), 2)
+    loads = [20, 8, 9, 3]  # work 20 8 90 30
+    assert allocate("eplb", spec, loads, 2, slots="any", replicas=1).replicas[0] == (0, 1)
+    assert allocate("eplb", spec, loads, 2, slots="any", replicas=1, by="work").replicas[2] == (0, 1)
+
+
+def test_eplb_keeps_groups_on_a_node_where_it_can_and_says_where_not() -> None:
+    spec, loads = layer((1, 2, 3, 4), 4), np.arange(16) + 1
+    placement = allocate("eplb", spec, loads, 8, nodes=2)
+    for group in range(4):
+        assert len({rank // 4 for ranks in placement.replicas[4 * group : 4 * group + 4] for rank in ranks}) == 1
+    assert placement.note == "groups stay on one of 2 nodes"
+    spread = allocate("eplb", spec, loads, 6, nodes=3)
+    assert spread.note.startswith("global, because 3 nodes do not divide 4 groups")
+    assert allocate("eplb", spec, loads, 8, nodes=2, mode="global").note == ""
+    assert allocate("eplb", spec, loads, 8).note == ""
+
+
+def test_costs_replace_rows_and_work() -> None:
+    spec, loads = layer((1,), 4), [1, 1, 1, 1]
+    for policy in ("lpt", "stratified", "eplb", "exact"):
+        rank_of = allocate(policy, spec, loads, 2, costs=[5.0, 5.0, 1.0, 1.0]).rank_of
+        assert rank_of[0] != rank_of[1], policy
+        assert rank_of[2] != rank_of[3], policy
+    solution = allocate("exact", spec, loads, 2, costs=[5.0, 5.0, 1.0, 1.0]).solution
+    assert solution is not None
+    assert (solution.unit, solution.value, solution.status) == ("cost", 6.0, "optimal")
+
+
+@pytest.mark.parametrize("policy", ["lpt", "eplb", "exact"])
+def test_a_faster_rank_gets_more_work(policy: str) -> None:
+    spec, loads = layer((1,), 8), np.full(8, 10)
+    placement = allocate(policy, spec, loads, 2, speeds=[1.0, 3.0], slots="any")
+    assert placement.rows.tolist() == [20, 60]
+    assert placement.work_over_bound == 1.0
+    assert placement.straggler == 0
+
+
+@pytest.mark.parametrize("policy", ["aga", "contiguous", "lpt", "eplb", "stratified", "exact"])
+def test_given_slots_are_filled(policy: str) -> None:
+    placement = allocate(policy, MOHGE, np.arange(64) + 1, 4, slots=[10, 14, 20, 20], **QUICK.get(policy, {}))
+    assert [len(held) for held in placement.held] == [10, 14, 20, 20]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    policy: str
+    options: dict[str, Any]
+    message: str
+    ranks: int = 2
+
+
+REFUSALS = [
+    *(
+        Refusal(policy, {"replicas": 2}, "places every expert once, and 2 replicas were asked for")
+        for policy in ("aga", "contiguous", "one_size_per_rank", "round_robin", "lpt", "stratified")
+    ),
+    Refusal("one_size_per_rank", {}, "needs a whole number of ranks for every width", ranks=3),
+    Refusal("one_size_per_rank", {"slots": [3, 5]}, "fills every rank with its share of one width"),
+    Refusal("round_robin", {"slots": [3, 5]}, "deals experts to the ranks in turn, and the slots"),
+    *(
+        Refusal(policy, {"memory_cap": 143}, "memory_cap: expected ")  # 12 and 24 bytes an expert, 144 in all
+        for policy in ("aga", "contiguous", "one_size_per_rank", "round_robin", "lpt", "stratified")
+    ),
+    Refusal("contiguous", {"memory_cap": 160}, "memory_cap: expected at most 160 bytes of experts on rank 1, got 192"),
+    Refusal("eplb", {"memory_cap": 143}, "memory_cap, slots: expected room for 8 copies"),
+    Refusal("eplb", {"mode": "hierarchical", "nodes": 2, "replicas": 1}, "mode hierarchical: 2 ranks do not divide 9"),
+    Refusal("eplb", {"groups": 3}, "groups: expected a number that divides 8 experts, got 3"),
+    Refusal("eplb", {"mode": "local"}, "mode: expected one of auto, hierarchical, global, got 'local'"),
+    Refusal("exact", {"memory_cap": 143}, "expected limits that some placement keeps; highs proved that none keeps"),
+    Refusal("exact", {"solver": "cplex"}, "solver: expected one of highs, cp-sat, got 'cplex'"),
+    Refusal("exact", {"time_limit_s": 0}, "time_limit_s: expected seconds above 0, got 0"),
+    Refusal("exact", {"solver": "cp-sat", "replicas": 1}, "solver cp-sat places every expert once, and 1 replicas"),
+    Refusal("stratified", {"by": "tokens"}, "by: expected one of work, rows, got 'tokens'"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: f"{refusal.policy} {refusal.message[:20]}")
+def test_a_refusal_names_the_policy_and_the_reason(refusal: Refusal) -> None:
+    spec, loads = layer((1, 2), 4), np.arange(8) + 1
+    with pytest.raises(ValueError, match=rf"^policy '{refusal.policy}':? {re.escape(refusal.message)}"):
+        allocate(refusal.policy, spec, loads, refusal.ranks, **refusal.options)
+
+
+def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        ValueError, match=r"^policy 'exact': solver cp-sat needs OR-tools: pip install 'mohge\[solvers\]'$"
+    ):
+        allocate("exact", layer((1, 2), 4), np.ones(8), 2, solver="cp-sat")
+
+
+@pytest.mark.parametrize("options", [{"slots": "some"}, {"slots": [1, 2]}, {"slots": [9, -1]}, {"speeds": [1.0, 0.0]}])
+def test_bad_options_of_the_problem_are_named(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected "):
+        allocate("lpt", layer((1, 2), 4), np.ones(8), 2, **options)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_problems_and_placements_travel_and_come_out_the_same(policy: str) -> None:
+    """Worker processes get problems and give placements, and nothing depends on what ran before."""
+    problem = make_problem(layer((1, 2), 4), [5, 3, 8, 1, 9, 2, 2, 7], 2)
+    placement = place(policy, problem)
+    again = pickle.loads(pickle.dumps(place(policy, pickle.loads(pickle.dumps(problem)))))
+    assert again.replicas == placement.replicas
+    assert again.work.tolist() == placement.work.tolist()
+    assert again.bound == placement.bound
+    assert pickle.loads(pickle.dumps(POLICIES[policy])).function is POLICIES[policy].function
+
+
+def test_place_takes_the_options_of_the_policy_alone() -> None:
+    problem = make_problem(layer((1, 2), 4), np.ones(8), 2)
+    with pytest.raises(
+        ValueError, match=r"^policy 'lpt': unknown option 'replicas'; beside the problem it takes by, swaps$"
+    ):
+        place("lpt", problem, replicas=2)
+
+
+def test_new_loads_on_the_same_ranks() -> None:
+    spec = layer((1,), 3)
+    placement = allocate("eplb", spec, [12, 4, 4], 2, replicas=1)
+    later = rescore(placement, [4, 12, 4])
+    assert (later.replicas, later.shares) == (placement.replicas, placement.shares)
+    assert later.rows.tolist() == [14.0, 6.0]
+    assert later.bound == placement.bound
 
 
 def test_the_table_names_every_policy_after_itself() -> None:
