@@ -82,6 +82,10 @@ def show_study(record: TuningRecord) -> None:
         soft_wrap=True,
         markup=False,
     )
+    held = [str(trial["number"]) for trial in record.trials if any(case.get("held_back") for case in trial["cases"])]
+    if held:
+        said = f"timed while the clocks were held back: trial {', '.join(held)}"
+        console.print(said, highlight=False, soft_wrap=True, markup=False)
     if record.importance:
         shares = [f"{name} {share:.0%}" for name, share in list(record.importance.items())[:5]]
         console.print(f"what matters most: {', '.join(shares)}", highlight=False, soft_wrap=True, markup=False)
@@ -105,4 +109,5 @@ def _row(entry: dict[str, Any], current: dict[str, Any], label: str) -> list[str
         return [str(entry["number"]), str(entry["outcome"]), "", "", entry["reason"]]
     low, high = entry["ratio_low"], entry["ratio_high"]
     interval = f"{low:.3f} to {high:.3f}" if low is not None else ("none: " + label)
-    return [str(entry["number"]), f"{entry['ratio']:.3f}", interval, f"{entry['time_us']:.4g} µs", changes]
+    said = f"{changes}; {entry['reason']}" if entry.get("reason") else changes
+    return [str(entry["number"]), f"{entry['ratio']:.3f}", interval, f"{entry['time_us']:.4g} µs", said]

@@ -10,9 +10,11 @@ from typing import Any, NoReturn, cast
 import pytest
 
 from ..records import Samples
+from ..records.codec import plain
 from ..runner.grids import check_device
 from ..runner.lock import device_lock
-from ..timing import Failure, Timer, check_way, measure_interleaved, open_timer
+from ..telemetry import clock_watch
+from ..timing import ClockLog, ClockWatch, Failure, Timer, check_way, held_back, measure_interleaved, open_timer
 from .clock import ReplayClock
 from .machine import essentials
 from .saved import counted, description
@@ -36,23 +38,35 @@ class Work:
         return {name: amount / median_us * 1e-6 for name, amount in known.items() if amount is not None}
 
 
+@dataclass(frozen=True)
+class Taken:
+    """The samples of calls that were measured against each other, by name, and the clocks meanwhile."""
+
+    samples: Mapping[str, Samples | Failure]
+    clocks: ClockLog
+
+
 class Measurements:
     """What one session has measured: timers, and the samples of calls that were measured against each other.
 
     say:  is told whom a measurement waits for, as only one at a time runs on a device
     lock: False does not wait
+    held_back: the tests whose times were taken while the device was held back, and how, a line each
     """
 
     def __init__(self, say: Callable[[str], None], *, lock: bool = True) -> None:
         self._say, self._lock = say, lock
+        self.held_back: list[str] = []
         self._timers: dict[tuple[str, str], Timer] = {}
         self._open = ExitStack()
-        self._shared: dict[Hashable, Mapping[str, Samples | Failure]] = {}
+        self._watches: dict[str, ClockWatch | None] = {}
+        self._shared: dict[Hashable, Taken] = {}
 
-    def take(self, calls: Mapping[str, Call], settings: Settings, device: str) -> dict[str, Samples | Failure]:
+    def take(self, calls: Mapping[str, Call], settings: Settings, device: str) -> Taken:
         """Samples of all calls, interleaved. Raises ValueError for impossible settings."""
+        clocks = ClockLog(self._watch(device))
         with device_lock(device, wait=self._lock, say=self._say):
-            return measure_interleaved(
+            found = measure_interleaved(
                 calls,
                 timer=self._timer(settings, device),
                 cold=settings.cold,
@@ -61,9 +75,11 @@ class Measurements:
                 max_samples=settings.max_samples,
                 target=settings.target,
                 warmup_seconds=settings.warmup,
+                clocks=clocks,
             )
+        return Taken(found, clocks)
 
-    def shared(self, key: Hashable, calls: Calls, settings: Settings, device: str) -> Mapping[str, Samples | Failure]:
+    def shared(self, key: Hashable, calls: Calls, settings: Settings, device: str) -> Taken:
         """The same, measured when `key` is first asked for; only the samples are kept, not the calls."""
         if key not in self._shared:
             made = calls if isinstance(calls, Mapping) else calls()
@@ -73,6 +89,11 @@ class Measurements:
     def close(self) -> None:
         """Switch off again what timers have switched on."""
         self._open.close()
+
+    def _watch(self, device: str) -> ClockWatch | None:
+        if device not in self._watches:
+            self._watches[device] = clock_watch(device)
+        return self._watches[device]
 
     def _timer(self, settings: Settings, device: str) -> Timer:
         if not isinstance(settings.timer, str):
@@ -136,10 +157,10 @@ class GpuBenchmark:
         try:
             device = check_device(chosen.device)
             result = run()
-            samples = self._measurements.take({"call": run}, chosen, device)["call"]
+            taken = self._measurements.take({"call": run}, chosen, device)
         except Exception as error:
             self._end(error)
-        self._replay(samples, chosen, device, work, run)
+        self._replay(taken, "call", chosen, device, work, run)
         return result
 
     def interleaved(
@@ -162,12 +183,12 @@ class GpuBenchmark:
             device = check_device(chosen.device)
             timer = chosen.timer if isinstance(chosen.timer, str) else id(chosen.timer)
             key = (case, replace(chosen, timer=timer), device)
-            found = self._measurements.shared(key, calls, chosen, device)
-            samples = _named(found, name)
+            taken = self._measurements.shared(key, calls, chosen, device)
+            _named(taken.samples, name)
         except Exception as error:
             self._end(error)
-        self.extra_info["interleaved_with"] = [other for other in found if other != name]
-        self._replay(samples, chosen, device, work)
+        self.extra_info["interleaved_with"] = [other for other in taken.samples if other != name]
+        self._replay(taken, name, chosen, device, work)
 
     def fail(self, reason: str) -> NoReturn:
         """Fail the test with one line, and keep it out of the statistics: for results that must not be timed."""
@@ -175,16 +196,21 @@ class GpuBenchmark:
 
     def _replay(
         self,
-        samples: Samples | Failure,
+        taken: Taken,
+        name: str,
         settings: Settings,
         device: str,
         work: Work | None,
         afterwards: Call = lambda: None,
     ) -> None:
+        samples = taken.samples[name]
         if isinstance(samples, Failure):
             self.fail(f"{samples.status} while it was timed: {samples.reason}")
         self.samples = samples
+        clocks = taken.clocks.summary(len(samples.suspects))
         self.extra_info.update(description(samples, device, cold=settings.cold))
+        if clocks is not None:
+            self.extra_info["clocks"] = plain(clocks)
         self.extra_info.update(essentials(self._machine(), device))
         if work is not None:
             self.extra_info.update(work.rates(samples.median_us))
@@ -192,6 +218,8 @@ class GpuBenchmark:
         times = counted(samples)
         self._clock.load(times, afterwards)
         self._benchmark.pedantic(self._clock.advance, setup=self._clock.rewind, rounds=len(times), iterations=1)
+        if held_back(clocks):
+            self._measurements.held_back.append(f"{self._benchmark.fullname}: {held_back(clocks)}")
 
     def _end(self, error: BaseException) -> NoReturn:
         """Raise `error` as if it came from the benchmarked function, so that pytest-benchmark knows it was used."""

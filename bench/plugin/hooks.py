@@ -232,6 +232,13 @@ def pytest_benchmark_compare_machine_info(
             machine.complete(machine_info, state(config).device)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which times were taken while the device was held back: no error, and nothing to overlook."""
+    measurements = state(config).measurements
+    for line in measurements.held_back if measurements is not None else ():
+        terminalreporter.write_line(f"gpu_benchmark: {line}", yellow=True)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave the device as it was."""
     measurements = state(config).measurements

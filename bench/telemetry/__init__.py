@@ -5,7 +5,7 @@ The sampling process imports this, so it stays light: what needs torch does so i
 
 from .clocks import SourceClocks, clock_watch
 from .nvml import NvmlSource
-from .nvml_device import torch_uuid
+from .nvml_device import find_device, torch_uuid
 from .probe import Probe, probe_nvml
 from .recorded import RecordedSource
 from .sampler import Sampler
@@ -26,6 +26,7 @@ from .sustain import (
     SHORTEST_S,
     CpuDevice,
     CudaDevice,
+    Device,
     Replay,
     replay_phases,
     sustained_replay,
@@ -44,6 +45,7 @@ __all__ = [
     "Cost",
     "CpuDevice",
     "CudaDevice",
+    "Device",
     "Header",
     "Mark",
     "NvmlSource",
@@ -61,6 +63,7 @@ __all__ = [
     "Window",
     "boot_id",
     "clock_watch",
+    "find_device",
     "make_source",
     "mean_interval",
     "metric_mean",

@@ -1,7 +1,7 @@
 """Timing: timers of four ways behind one interface, interleaved measurement, clocks beside it, intervals, roofs."""
 
 from ..records import ClockReading, Samples
-from .clocks import ClockLog, ClockWatch
+from .clocks import RULE, ClockLog, ClockWatch, held_back
 from .interleave import Failure, measure_interleaved
 from .intervals import LEVEL, Interval, median_interval, ratio_interval, student_half_width
 from .resample import FEWEST, Estimate, contrast
@@ -13,6 +13,7 @@ from .ways import WAYS, check_way, make_timer, open_timer
 __all__ = [
     "FEWEST",
     "LEVEL",
+    "RULE",
     "WAYS",
     "ClockLog",
     "ClockReading",
@@ -29,6 +30,7 @@ __all__ = [
     "counted_pairs",
     "counting",
     "flush_bytes",
+    "held_back",
     "make_timer",
     "measure_interleaved",
     "measure_roofs",

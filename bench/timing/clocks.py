@@ -127,6 +127,18 @@ class RoundClocks:
         return sorted(found)
 
 
+def held_back(clocks: Clocks | None) -> str:
+    """What a reader must know of the clocks beside samples or a replay, in words; empty where nothing was amiss."""
+    if clocks is None:
+        return ""
+    reasons = ", ".join(name for name in clocks.throttle if name in MARKING)
+    if not (reasons or clocks.suspects):
+        return ""
+    why = reasons or f"SM clock down to {clocks.low_mhz:g} MHz, median {clocks.sm_mhz:g}"
+    suspects = f": {clocks.suspects} suspect samples" if clocks.suspects else ""
+    return f"clocks held back ({why}){suspects}"
+
+
 def _marks(reading: ClockReading, floor_mhz: float) -> bool:
     slow = reading.sm_mhz is not None and reading.sm_mhz < floor_mhz
     return slow or any(name in MARKING for name in reading.throttle)

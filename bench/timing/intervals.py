@@ -66,7 +66,7 @@ def student_half_width(error: float, df: float, level: float = LEVEL) -> float:
 
 
 def _interval(series: Sequence[NDArray[np.float64]], weights: Sequence[float]) -> Interval:
-    """The product of the medians, each to the power of its weight; an interval of the logarithm, so it stays above 0."""
+    """The product of the medians, each to the power of its weight; its interval is one of the logarithm."""
     if not len(series[0]):
         return Interval(math.nan, math.nan, math.nan)
     medians = [float(np.median(values)) for values in series]

@@ -15,11 +15,13 @@ from ...kernels import Layer, load
 from ...kernels.tunable import Tunable, Value
 from ...reference import ExpertWeights, Routing
 from ..gate import Trusted, answer, context_error, pose, status_of
-from ..records import Samples, Status
+from ..records import Clocks, Samples, Status
+from ..records.codec import plain
 from ..runner.process import NOBODY
 from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven
 from ..runner.stopwatch import GuardedTimer
-from ..timing import Failure, counted_pairs, make_timer, measure_interleaved, ratio_interval
+from ..telemetry import clock_watch
+from ..timing import ClockLog, Failure, counted_pairs, held_back, make_timer, measure_interleaved, ratio_interval
 from ..workloads import Case
 from .energy import EnergyMeter, meter_for
 from .outcome import Outcome, Result, key_of
@@ -57,7 +59,8 @@ class Candidate:
             return Result(OUTCOMES.get(self.status, Outcome.CRASHED), self.reason, cases=self.cases)
         worst = max(self.cases, key=lambda entry: entry["ratio"])
         energy = worst.get("energy_j")
-        return Result(Outcome.COMPLETE, "", worst["ratio"], worst["time_us"], energy, cases=self.cases)
+        said = "; ".join(f"{entry['routing']}: {entry['held_back']}" for entry in self.cases if entry["held_back"])
+        return Result(Outcome.COMPLETE, said, worst["ratio"], worst["time_us"], energy, cases=self.cases)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Bench:
         self._weights = ExpertWeights.random(task.spec, task.seed)
         self._timer = GuardedTimer(make_timer(task.device), self._raise_if_context_is_lost)
         self._meter: EnergyMeter | None = meter_for(task.device) if task.energy else None
+        self._watch = clock_watch(self._device)
         self._cases: list[_Prepared] = []
         self._current: Layer | None = None
         self._trusted: Trusted | None = None
@@ -184,10 +188,11 @@ class Bench:
             calls[CURRENT] = self._marked(NOBODY, self._current, prepared)
         reference = CURRENT if current is None else str(current)
         taken: dict[str, dict[str, Samples]] = {name: {} for name in calls}
+        clocks = ClockLog(self._watch)
         for kind in ("hot", "cold") if self._task.decode else ("hot",):
             self._say(f"{prepared.case.tokens} tokens, {prepared.case.routing}: timing {kind}")
             running = {name: call for name, call in calls.items() if kind == "hot" or "hot" in taken[name]}
-            for name, found in self._measured(running, kind, seconds).items():
+            for name, found in self._measured(running, kind, seconds, clocks).items():
                 if isinstance(found, Samples):
                     taken[name][kind] = found
                 elif name == CURRENT:
@@ -199,13 +204,15 @@ class Bench:
             candidate = candidates[index]
             if candidate.status is Status.PASSED:
                 entry = _entry(taken[str(index)], taken[reference], counts)
-                joules = self._energy(layer, prepared)
-                energy = {} if joules is None else {"energy_j": joules}
                 facts = {"routing": prepared.case.routing, "case": prepared.case.case_id, "checked": checked[index]}
-                candidate.cases.append({**facts, **entry, **energy})
+                suspects = sum(len(samples.suspects) for samples in taken[str(index)].values())
+                seen = clocks.summary(suspects)
+                energy, said = self._energy(layer, prepared)
+                found = {**facts, **entry, **_clock_facts("clocks", seen), **energy}
+                candidate.cases.append({**found, "held_back": "; ".join(filter(None, (held_back(seen), said)))})
 
     def _measured(
-        self, calls: Mapping[str, Callable[[], Any]], kind: str, seconds: float
+        self, calls: Mapping[str, Callable[[], Any]], kind: str, seconds: float, clocks: ClockLog
     ) -> dict[str, Samples | Failure]:
         limits = self._task.limits
         try:
@@ -217,15 +224,23 @@ class Bench:
                 min_samples=limits.min_samples,
                 max_samples=limits.max_samples,
                 warmup_seconds=min(0.1, seconds / 4),
+                clocks=clocks,
             )
         finally:
             self._marker[0] = NOBODY
 
-    def _energy(self, layer: Layer, prepared: _Prepared) -> float | None:
+    def _energy(self, layer: Layer, prepared: _Prepared) -> tuple[dict[str, Any], str]:
+        """Energy of a call in J with the clocks while it was replayed, and whether these were held back; nothing where
+        none is asked for.
+        """
         if self._meter is None:
-            return None
+            return {}, ""
         self._say(f"{prepared.case.tokens} tokens, {prepared.case.routing}: energy")
-        return self._meter.joules_per_call(lambda: layer(prepared.x, prepared.plan))
+        clocks = ClockLog(self._watch)
+        joules = self._meter.joules_per_call(lambda: layer(prepared.x, prepared.plan), clocks)
+        seen = clocks.summary(0)
+        said = f"energy: {held_back(seen)}" if held_back(seen) else ""
+        return {"energy_j": joules, **_clock_facts("energy_clocks", seen)}, said
 
     def _marked(self, number: int, layer: Layer, prepared: _Prepared) -> Callable[[], Any]:
         marker, x, plan = self._marker, prepared.x, prepared.plan
@@ -248,6 +263,13 @@ class Bench:
             raise ContextLostError(error)
 
 
+def _clock_facts(name: str, clocks: Clocks | None) -> dict[str, Any]:
+    """The clocks as plain data; the rule, which is the same for all trials, stands in the study's notes."""
+    if clocks is None:
+        return {}
+    return {name: {key: value for key, value in plain(clocks).items() if key != "rule"}}
+
+
 def _entry(mine: Mapping[str, Samples], current: Mapping[str, Samples], counts: str) -> dict[str, Any]:
     """The figures of one case: times with their intervals, and the ratio of those that count with its own."""
     ratio = ratio_interval(*counted_pairs(mine[counts], current[counts]))
@@ -257,6 +279,7 @@ def _entry(mine: Mapping[str, Samples], current: Mapping[str, Samples], counts: 
             "low_us": samples.low_us,
             "high_us": samples.high_us,
             "samples": len(samples.samples_us),
+            "suspects": len(samples.suspects),
             "method": samples.method,
             "stop": samples.stop,
         }

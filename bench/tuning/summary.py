@@ -6,6 +6,7 @@ from typing import Any
 
 from ...kernels.tuned import spec_class
 from ..records import Provenance, TuningRecord
+from ..timing import RULE
 from .board import Board
 from .finals import winner_of
 from .outcome import Outcome
@@ -44,6 +45,8 @@ def tuning_record(
         notes["machine"] = task.machine.to_dict()
     if task.replay:
         notes["replayed"] = task.replay
+    if any("clocks" in case for trial in trials for case in trial["cases"]):
+        notes["clocks_rule"] = RULE
     importance, method = _importance(board)
     if method:
         notes["importance_method"] = method

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from mohge.bench.plugin import fixture
+from mohge.bench.timing import ClockReading
+
 pytest_plugins = ("pytester",)
 
 ONE = """
@@ -15,6 +18,9 @@ def test_one(scripted, gpu_benchmark):
 """
 PAIR = """
 import pytest
+
+from mohge.bench.plugin import fixture
+from mohge.bench.timing import ClockReading
 from conftest import TIMER
 
 CALLS = {"a": lambda: "a", "b": lambda: "b"}
@@ -124,6 +130,9 @@ def test_good(scripted):
 def test_markers_merge_and_the_nearest_wins(session: Any, saved: Any) -> None:
     source = """
 import pytest
+
+from mohge.bench.plugin import fixture
+from mohge.bench.timing import ClockReading
 from conftest import TIMER
 
 @pytest.mark.benchmark(group="outer", min_rounds=7)
@@ -185,3 +194,53 @@ def test_a_real_cpu_time_is_plausible(session: Any, saved: Any) -> None:
     assert 0 < benchmark["stats"]["median"] < 10
     assert "monotonic clock" in benchmark["extra_info"]["method"]
     assert benchmark["extra_info"]["timer"] == "cpu"
+
+
+class Watch:
+    """Too hot at the fourth question, else fine."""
+
+    source = "scripted"
+
+    def __init__(self, device: str) -> None:
+        self.device, self.asked = device, 0
+
+    def read(self) -> ClockReading:
+        self.asked += 1
+        return ClockReading(1800.0, 2600.0, ("hw_thermal_slowdown",) if self.asked == 4 else ("sw_power_cap",))
+
+
+TICKING = """
+from conftest import ScriptedTimer
+
+class Ticking(ScriptedTimer):
+    now = 0.0
+    def seconds(self):
+        self.now += 0.1
+        return self.now
+
+def test_one(gpu_benchmark):
+    gpu_benchmark(lambda: "a", timer=Ticking(), min_samples=12, max_samples=12, seconds=99, warmup=0.0, target=1e-9)
+"""
+
+
+def test_clocks_held_back_are_marked_kept_and_said(session: Any, saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fixture, "clock_watch", Watch)
+    times = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    result = session(TICKING, "--benchmark-json=out.json", script={"a": times})
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["gpu_benchmark: test_it.py::test_one: clocks held back (hw_thermal_slowdown): 2 suspect samples"]
+    )
+    (benchmark,) = saved()["benchmarks"]
+    info = benchmark["extra_info"]
+    assert info["suspects"] == info["clocks"]["suspects"] == 2
+    assert info["clocks"]["throttle"] == {"hw_thermal_slowdown": 1, "sw_power_cap": info["clocks"]["samples"] - 1}
+    assert info["clocks"]["source"] == "scripted"
+    assert "suspect" in info["clocks"]["rule"]
+    assert benchmark["stats"]["rounds"] == 10  # of twelve samples
+
+
+def test_nobody_watching_a_cpu_leaves_no_clocks(session: Any, saved: Any) -> None:
+    session(ONE, "--benchmark-json=out.json", script={"a": TIMES}).assert_outcomes(passed=1)
+    (benchmark,) = saved()["benchmarks"]
+    assert "clocks" not in benchmark["extra_info"]
