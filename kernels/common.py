@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ def check_call(x: torch.Tensor, plan: DispatchPlan, spec: LayerSpec, device: tor
 
     Looks at shapes, dtypes and devices only, so it never waits for a GPU.
     """
+    if not isinstance(x, torch.Tensor):
+        raise ValueError(f"x: expected a torch tensor on {device}, got {_kind(x)}")
     if x.ndim != 2 or x.shape[1] != spec.hidden:
         raise ValueError(f"x: expected shape [tokens, {spec.hidden}], got {list(x.shape)}")
     if x.dtype != dtype:
@@ -42,14 +44,20 @@ def check_call(x: torch.Tensor, plan: DispatchPlan, spec: LayerSpec, device: tor
     if not x.is_contiguous():
         raise ValueError(f"x: expected a contiguous tensor, got strides {list(x.stride())}")
     if not isinstance(plan.row_token, torch.Tensor) or not same_device(plan.row_token.device, device):
-        where = getattr(plan.row_token, "device", "the host, as NumPy arrays")
-        raise ValueError(f"plan: expected torch tensors on {device}, got {where}")
+        raise ValueError(f"plan: expected torch tensors on {device}, got {_kind(plan.row_token)}")
     if plan.experts != spec.experts:
         raise ValueError(f"plan: expected {spec.experts} experts, got {plan.experts}")
     if (plan.tokens, plan.top_k) != (x.shape[0], spec.top_k):
         raise ValueError(
             f"plan: expected {x.shape[0]} tokens with {spec.top_k} experts each, got {plan.tokens} with {plan.top_k}"
         )
+
+
+def _kind(value: Any) -> str:
+    """What was given, and where it lies: "numpy.ndarray on cpu"; NumPy arrays have a device too, of the same name."""
+    kind = type(value)
+    name = "torch.Tensor" if isinstance(value, torch.Tensor) else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    return f"{name} on {getattr(value, 'device', 'the host')}"
 
 
 def check_prepare(reason: str | None, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -183,7 +183,22 @@ BAD_CALLS = {
     "device": (lambda x, plan: (x.to("meta"), plan), "x: expected device cpu as prepared, got meta"),
     "strides": (lambda x, plan: (x.t().contiguous().t(), plan), "x: expected a contiguous tensor"),
     "tokens": (lambda x, plan: (x[:4], plan), "plan: expected 4 tokens with 3 experts each, got 5 with 3"),
-    "numpy plan": (lambda x, _: (x, make_plan(make_routing(RISING, 5), RISING)), "plan: expected torch tensors on cpu"),
+    "numpy plan": (
+        lambda x, _: (x, make_plan(make_routing(RISING, 5), RISING)),
+        r"plan: expected torch tensors on cpu, got numpy\.ndarray on (cpu|the host)$",
+    ),
+    "list plan": (
+        lambda x, plan: (x, replace(plan, row_token=plan.row_token.tolist())),
+        r"plan: expected torch tensors on cpu, got builtins\.list on the host$",
+    ),
+    "plan elsewhere": (
+        lambda x, plan: (x, replace(plan, row_token=plan.row_token.to("meta"))),
+        r"plan: expected torch tensors on cpu, got torch\.Tensor on meta$",
+    ),
+    "numpy x": (
+        lambda x, plan: (x.numpy(), plan),
+        r"x: expected a torch tensor on cpu, got numpy\.ndarray on (cpu|the host)$",
+    ),
     "other spec": (
         lambda x, _: (x, torch_plan(make_routing(FEWER, 5), FEWER)),
         "plan: expected 6 experts, got 4",
