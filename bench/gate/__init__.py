@@ -6,7 +6,7 @@ from .context import context_error
 from .expected import REFERENCE_FLOPS, SAMPLED_TOKENS
 from .poison import NaNWhereUninitialized
 from .question import Question, pose
-from .result import GateResult, Trusted, status_of
+from .result import GateResult, Trusted
 from .tolerance import TOLERANCES, Tolerance, tolerance_for
 
 __all__ = [
@@ -25,6 +25,5 @@ __all__ = [
     "difference",
     "not_finite",
     "pose",
-    "status_of",
     "tolerance_for",
 ]

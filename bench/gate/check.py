@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ...dispatch import DispatchPlan, make_plan, on_device
 from ...kernels import Layer
 from ...reference import ExpertWeights, LayerSpec, Routing
-from ..records.status import Status
+from ..records.status import Status, status_of
 from .compare import difference, not_finite
 from .poison import NaNWhereUninitialized, poison_allocator
 from .question import Question, pose
-from .result import GateResult, Trusted, status_of
+from .result import GateResult, Trusted
 from .tolerance import Tolerance, tolerance_for
 
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from ...kernels import Layer
 from ..records.status import Status
-
-# How torch on a CPU, the CUDA driver and runtime, and cuBLAS say it, in lower case.
-_OUT_OF_MEMORY = ("allocate memory", "out of memory", "out_of_memory", "cublas_status_alloc_failed")
 
 
 @dataclass(frozen=True)
@@ -56,13 +51,3 @@ class Trusted:
     def __post_init__(self) -> None:
         if not (self.proof.passed and self.proof.whole):
             raise ValueError(f"{self.name}: expected a layer that passed a check of every element, got {self.proof}")
-
-
-def status_of(error: Exception) -> tuple[Status, str]:
-    """What an exception from an implementation means for its record: OUT_OF_MEMORY or CRASHED, and one line."""
-    text = str(error).strip()
-    line = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-    memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if memory or any(words in text.lower() for words in _OUT_OF_MEMORY):
-        return Status.OUT_OF_MEMORY, line
-    return Status.CRASHED, line

@@ -12,12 +12,12 @@ import torch
 from ...dispatch import DispatchPlan, make_plan, on_device
 from ...kernels import Layer
 from ...reference import ExpertWeights, LayerSpec, expert_flops
-from ..gate import GateResult, Trusted, answer, context_error, pose, status_of
+from ..gate import GateResult, Trusted, answer, context_error, pose
 from ..peers import CONTESTANTS, TRITON_PEERS
+from ..records import status_of
 from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven
 from ..workloads import Case, Inputs, routing_counts
 
-# What stands in for the reference where that would take too long, itself checked whole on so many tokens.
 # Set to 1, these make kernels run on the CPU for their results, in a time that is none of theirs.
 _STAND_INS = {
     **dict.fromkeys(("triton", *TRITON_PEERS), "TRITON_INTERPRET"),

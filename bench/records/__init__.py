@@ -24,7 +24,7 @@ from .schema import (
     Telemetry,
     TuningRecord,
 )
-from .status import Status
+from .status import Status, status_of
 
 __all__ = [
     "BASELINE",
@@ -59,4 +59,5 @@ __all__ = [
     "run_labels",
     "run_path",
     "source_hash",
+    "status_of",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ...dispatch import DispatchPlan
 from ...kernels import Layer
 from .process import NOBODY
+
+if TYPE_CHECKING:
+    from ...dispatch import DispatchPlan
 
 
 class Marker(Protocol):

@@ -8,8 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...kernels import Layer
-from ..gate import status_of
-from ..records import BASELINE, Clocks, Samples, Speedup, Status
+from ..records import BASELINE, Clocks, Samples, Speedup, Status, status_of
 from ..timing import (
     ClockLog,
     ClockWatch,

@@ -21,9 +21,9 @@ from ...kernels import Layer
 from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
 from ...reference import ExpertWeights, Router, Routing, expert_flops, layer_bytes
-from ..gate import GateResult, Trusted, answer, context_error, pose, status_of
+from ..gate import GateResult, Trusted, answer, context_error, pose
 from ..peers import CONTESTANTS, peer_notes
-from ..records import BASELINE, ErrorRecord, Provenance, Record, Status, Telemetry
+from ..records import BASELINE, ErrorRecord, Provenance, Record, Status, Telemetry, status_of
 from ..records.codec import dumps
 from ..telemetry import clock_watch
 from ..timing import measure_roofs, open_timer

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..gate import status_of
-from ..records import Samples, Status
+from ..records import Samples, Status, status_of
 from .clocks import ClockLog
 from .intervals import Interval, median_interval
 from .resample import FEWEST

@@ -14,8 +14,8 @@ from ...dispatch import DispatchPlan, make_plan, on_device
 from ...kernels import Layer, load
 from ...kernels.tunable import Tunable, Value
 from ...reference import ExpertWeights, Routing
-from ..gate import Trusted, answer, context_error, pose, status_of
-from ..records import Clocks, Samples, Status
+from ..gate import Trusted, answer, context_error, pose
+from ..records import Clocks, Samples, Status, status_of
 from ..records.codec import plain
 from ..runner.process import NOBODY
 from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven

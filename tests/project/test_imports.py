@@ -1,10 +1,15 @@
-"""Importing the package must touch neither CUDA nor the report libraries: it has to work anywhere, fast."""
+"""Importing the package must touch neither CUDA nor the report libraries: it has to work anywhere, fast.
+
+And no command imports torch, which takes seconds, before it has something to compute.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -17,27 +22,60 @@ CASES = {
     "mohge.placement": (*HEAVY, *REPORTING, "torch"),
     "mohge.dispatch": (*HEAVY, *REPORTING),
     "mohge.kernels": (*HEAVY, *REPORTING),
-    "mohge.bench.cli.app": REPORTING,
+    "mohge.bench.cli": (*HEAVY, *REPORTING, "torch"),
+    "mohge.bench.cli.app": (*HEAVY, *REPORTING, "torch"),
+    "mohge.bench.timing": (*HEAVY, *REPORTING, "torch"),
+    "mohge.bench.comparison": (*HEAVY, *REPORTING, "torch"),
+    "mohge.bench.report.verdict": (*HEAVY, *REPORTING, "torch"),
     "mohge.bench.runner.worker": REPORTING,
     "mohge.bench.export": REPORTING,
     "mohge.bench.plugin.fixture": (*HEAVY, *REPORTING),
 }
 
 
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "NUMBA_ENABLE_CUDASIM")}
+
+
+@cache
+def imported_by(module: str) -> frozenset[str]:
+    """The top-level packages that a process has after importing this one."""
+    listing = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    return frozenset(done.stdout.split())
+
+
 @pytest.mark.parametrize("module", CASES)
 def test_import_stays_light(module: str) -> None:
-    environment = {k: v for k, v in os.environ.items() if k not in ("TRITON_INTERPRET", "NUMBA_ENABLE_CUDASIM")}
-    listing = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, env=environment, check=True)
-    # torch itself may look for its optional companions; what counts is what we add to a bare `import torch`.
-    bare = subprocess.run(
-        [sys.executable, "-c", "import sys, torch; print(*{n.split('.')[0] for n in sys.modules})"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=True,
-    )
-    ours = set(done.stdout.split())
-    if "torch" in ours:
-        ours -= set(bare.stdout.split()) - {"torch"}
+    ours = imported_by(module)
+    if "torch" in ours:  # which may look for its optional companions itself; what counts is what we add to it
+        ours -= imported_by("torch") - {"torch"}
     assert not ours & set(CASES[module]), f"{module} imports {ours & set(CASES[module])}"
+
+
+RUN = Path(__file__).resolve().parents[2] / "bench" / "results" / "cpu" / "run.json"
+COMMANDS = {
+    "help": ["--help"],
+    "version": ["--version"],
+    "help of run": ["run", "--help"],
+    "help of place": ["place", "--help"],
+    "help of tune": ["tune", "--help"],
+    "compare": ["compare", str(RUN), str(RUN)],
+    "report": ["report", str(RUN), "--output", "{folder}/report.html"],
+}
+CALL = """
+import sys
+from mohge.bench.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print("torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_that_compute_nothing_do_without_torch(name: str, tmp_path: Path) -> None:
+    arguments = [word.format(folder=tmp_path) for word in COMMANDS[name]]
+    done = subprocess.run([sys.executable, "-c", CALL, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"

@@ -23,11 +23,10 @@ from mohge.bench.gate import (
     difference,
     not_finite,
     pose,
-    status_of,
     tolerance_for,
 )
 from mohge.bench.gate.expected import choose_tokens
-from mohge.bench.records.status import Status
+from mohge.bench.records.status import Status, status_of
 from mohge.dispatch import DispatchPlan
 from mohge.kernels import load
 from mohge.reference import ExpertWeights, LayerSpec, Routing

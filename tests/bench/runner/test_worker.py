@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mohge.bench.gate import status_of
-from mohge.bench.records import Status
+from mohge.bench.records import Status, status_of
 from mohge.bench.runner import proof
 from mohge.bench.runner import worker as worker_module
 from mohge.bench.runner.blame import Blame
