@@ -91,7 +91,7 @@ def bench(
     (job,), watched = plan_telemetry(telemetry, [job])
     check_json(json)
     check_writable(out)
-    if device != "cpu" or telemetry != "auto":  # nobody expects NVML on a CPU, and `mohge doctor` says so
+    if watched:
         console.print(watched, style="dim", highlight=False, soft_wrap=True, markup=False)
     return measure("bench", out, [job], lock=lock, report=report, json=json)
 

@@ -85,7 +85,8 @@ def _say_what_happens(device: str, traces: TraceChoice, watched: str, folder: Pa
     for part in abilities():
         if part.mode in ("interpreted", "simulated", "compiled", "no"):
             console.print(f"  {part.part}: {part.mode}, {part.detail}", highlight=False, style="dim", soft_wrap=True)
-    console.print(f"  {watched}", style="dim", highlight=False, soft_wrap=True, markup=False)
+    if watched:
+        console.print(f"  {watched}", style="dim", highlight=False, soft_wrap=True, markup=False)
     for line in traces.left_out:
         console.print(f"  trace left out: {line}", style="dim", soft_wrap=True, markup=False)
     if not traces.paths:

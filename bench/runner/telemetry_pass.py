@@ -47,7 +47,8 @@ Call = Callable[[], Any]
 
 
 def plan_telemetry(option: str, jobs: Sequence[Job]) -> tuple[list[Job], str]:
-    """The jobs with their second pass, and a line that says what it will be.
+    """The jobs with their second pass, and a line that says what it will be; empty where there is none that anybody
+    would expect: "auto" on a CPU, of which `mohge doctor` says why.
 
     option: auto (with NVML and a GPU: 3 s on the largest case of each job, else nothing), off, seconds (on every case;
     needs NVML), or a trace file, played in NVML's place. Raises ValueError.
@@ -62,7 +63,7 @@ def plan_telemetry(option: str, jobs: Sequence[Job]) -> tuple[list[Job], str]:
         if reason is not None and seconds is not None:
             raise ValueError(f"--telemetry {option}: {reason}")
         if reason is not None:
-            return list(jobs), f"no telemetry: {reason}"
+            return list(jobs), "" if measured[0].device == "cpu" else f"no telemetry: {reason}"
     else:
         if not Path(source).is_file():
             raise ValueError(f"--telemetry: expected auto, off, seconds or a trace file, got {source!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,17 @@ def recorded(tmp_path: Path) -> str:
     return str(write_synthetic(tmp_path / "recorded.jsonl"))
 
 
-def test_a_cpu_run_is_as_it_was_and_says_why() -> None:
-    jobs, line = plan_telemetry("auto", [JOB])
-    assert jobs == [JOB]
-    assert line == "no telemetry: NVML watches GPUs, and this runs on the cpu"
+def test_a_cpu_run_is_as_it_was_and_says_only_what_was_asked() -> None:
+    """`mohge run` and `mohge bench` print the line as it is."""
+    assert plan_telemetry("auto", [JOB]) == ([JOB], "")
     assert plan_telemetry("off", [JOB]) == ([JOB], "no telemetry: switched off")
+    with pytest.raises(ValueError, match="--telemetry 5: NVML watches GPUs, and this runs on the cpu"):
+        plan_telemetry("5", [JOB])
+
+
+def test_a_gpu_that_cannot_be_watched_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry_pass, "no_telemetry", lambda device: "NVML: Not Found")
+    assert plan_telemetry("auto", [replace(JOB, device="cuda:1")])[1] == "no telemetry: NVML: Not Found"
 
 
 def test_the_largest_case_of_a_job_is_chosen_and_the_time_is_told(recorded: str) -> None:
