@@ -55,7 +55,7 @@ def measure_cost(
     """Replay a matmul (or `call`) in pairs, once alone and once beside a sampler, the order alternating.
 
     On the GPU where torch has one, else on the CPU. Raises UnavailableError when the source cannot be opened, and
-    ValueError for fewer than two pairs.
+    ValueError for fewer than two pairs; below five of them there is no interval.
     """
     if pairs < 2:
         raise ValueError(f"pairs: expected at least 2, got {pairs}")
