@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 MOST_POINTS = 1500
 _MOST_GAPS = MOST_POINTS // 6
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 
 def drawn(times: Floats, values: Floats, gap_s: float) -> tuple[Floats, Floats]:
     """At most `MOST_POINTS` points of a series, gaps among them.
 
-    times: float64[n] s, ascending;  values: float64[n], finite;  gap_s: between points further apart no line is drawn,
+    times: float[n] s, ascending;  values: float[n], finite;  gap_s: between points further apart no line is drawn,
     so a point that is not a number stands there (at most 250 times: then at the widest)
     The series is cut into stretches of equally many points, and the least and the greatest of each are kept.
     """

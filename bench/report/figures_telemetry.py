@@ -12,7 +12,7 @@ from ..telemetry import MEANS, Trace
 from .curves import Floats, drawn
 from .palette import NEUTRAL, colour, faint
 from .plot import Figure, layout, text
-from .traces import Span
+from .traces import Span, between
 
 LANE, SPACE, FOOT = 30, 26, 48  # heights in pixels: of a lane, between panels, of the time axis
 MOST_BANDS = 400  # more cannot be told apart, and slow the page down
@@ -53,14 +53,16 @@ class Curve:
 
 def curves(trace: Trace, begin: float, end: float) -> list[Curve]:
     """The panels that the trace has readings for in [begin, end]."""
-    inside = [reading for reading in trace.readings if begin <= reading.t <= end]
+    inside = between(trace, begin, end)
+    clock = np.fromiter((reading.t for reading in inside), np.float64, len(inside)) - begin
     found = []
     for panel in PANELS:
         for metric in panel.metrics:
-            pairs = [(reading.t, reading.values[metric]) for reading in inside if metric in reading.values]
-            if pairs:
-                times, values = np.array(pairs, dtype=np.float64).T
-                found.append(Curve(panel, metric, times - begin, values * panel.factor))
+            given = (reading.values.get(metric, np.nan) for reading in inside)
+            values = np.fromiter(given, np.float64, len(inside)) * panel.factor
+            known = np.isfinite(values)
+            if known.any():
+                found.append(Curve(panel, metric, clock[known], values[known]))
                 break
     return found
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..records import Record, Telemetry
 from ..telemetry import Trace
 from .cases import Group
 from .curves import MOST_POINTS
 from .figures_energy import TokenEnergy, energy_interval, joule_text, token_energies, work_text
 from .formats import NONE, digits, interval_text, is_number, listed, percent_text, whole
+from .traces import between
 
 # What NVML says of this run was measured; other sources tell of other calls, and lend the figures their own name.
 _MEASURED = "nvml"
@@ -65,8 +64,7 @@ def seen_sentence(records: Sequence[Record]) -> str:
 
 def thinned_sentence(trace: Trace, begin: float, end: float) -> str:
     """Whether curves over this time show fewer points than there are readings."""
-    times = np.fromiter((reading.t for reading in trace.readings), np.float64, len(trace.readings))
-    count = int(np.count_nonzero((times >= begin) & (times <= end)))
+    count = len(between(trace, begin, end))
     if count <= MOST_POINTS:
         return ""
     return f"{whole(count)} readings, down-sampled for display: of each stretch the least and the greatest are kept."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..records import Record, Run
-from ..telemetry import Trace, read_trace
+from ..telemetry import Reading, Trace, read_trace
 from .formats import is_number
 
 WHOLE = "layer"  # how the window of the whole call is marked; other names are phases
@@ -59,6 +60,12 @@ def _load(name: str, folder: Path | None) -> Trace | str:
         reason = str(error).replace(str(path), name) or type(error).__name__
         return reason if name in reason else f"{name}: {reason}"
     return trace if trace.readings else f"{name}: a trace without readings"
+
+
+def between(trace: Trace, begin: float, end: float) -> tuple[Reading, ...]:
+    """The readings in [begin, end], on the trace's clock, in s."""
+    first = bisect_left(trace.readings, begin, key=lambda reading: reading.t)
+    return trace.readings[first : bisect_right(trace.readings, end, lo=first, key=lambda reading: reading.t)]
 
 
 def spans_of(trace: Trace) -> list[Span]:
