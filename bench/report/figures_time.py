@@ -175,6 +175,7 @@ def samples_in_order(group: Group) -> Figure | None:
             data.append({**trace, "line": {**trace["line"], "width": 1}, "marker": {**trace["marker"], "size": 5}})
     if not data:
         return None
+    data += _suspects(group)
     x_axis = {"title": {"text": "sample, in the order taken"}}
     return {
         "data": data,
@@ -182,6 +183,31 @@ def samples_in_order(group: Group) -> Figure | None:
             height=340, x=x_axis, y={"title": {"text": "time, ms"}, "type": "log", "exponentformat": "none"}
         ),
     }
+
+
+def _suspects(group: Group) -> list[dict[str, Any]]:
+    """A ring around every suspect hot sample, in one trace; none where nothing is suspect."""
+    marked = [
+        (place + 1, samples[place] / 1000, text(record.implementation))
+        for record in group.timed
+        if record.hot is not None
+        for samples in [record.hot.samples_us]
+        for place in record.hot.suspects
+        if 0 <= place < len(samples) and is_number(samples[place])
+    ]
+    if not marked:
+        return []
+    rings = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "suspect: the clocks were held back",
+        "x": [place for place, _, _ in marked],
+        "y": [time for _, time, _ in marked],
+        "customdata": [name for _, _, name in marked],
+        "marker": {"symbol": "circle-open", "size": 13, "color": "#808080", "line": {"width": 2}},
+        "hovertemplate": "<b>%{customdata}</b><br>sample %{x}: %{y:.4g} ms, suspect<extra></extra>",
+    }
+    return [rings]
 
 
 def thinned(samples: Sequence[float]) -> tuple[list[float], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 from ..records import Speedup
@@ -63,9 +63,9 @@ def rate_text(tflops: float | None) -> str:
     return f"{digits(tflops)} TFLOP/s"
 
 
-def interval_text(low: float | None, high: float | None) -> str:
-    """An interval of plain ratios; empty where it has no ends."""
-    return f"{digits(low)} to {digits(high)}" if is_number(low) and is_number(high) else ""
+def interval_text(low: float | None, high: float | None, write: Callable[[float], str] = digits) -> str:
+    """An interval of plain ratios, or of what `write` writes; empty where it has no ends."""
+    return f"{write(low)} to {write(high)}" if is_number(low) and is_number(high) else ""
 
 
 def speedup_interval(speedup: Speedup) -> str:

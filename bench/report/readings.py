@@ -124,6 +124,8 @@ def samples_reading(group: Group) -> str:
         return "One sample each: nothing can be said of the spread."
     worst, name, count = max(spreads)
     shown = f" Every {thin}th sample is drawn." if thin > 1 else ""
+    suspects = sum(len(record.hot.suspects) for record in group.timed if record.hot is not None)
+    shown += f" {counted(suspects, 'suspect sample')} ringed." if suspects else ""
     return (
         f"The slowest sample is {digits(worst)} times its median ({name}, of {counted(count, 'sample')}). "
         f"Implementations take turns, so a disturbance hits all alike.{shown}"

@@ -90,7 +90,7 @@ def mean_rows(record: Record, *, phases: bool) -> list[tuple[str, ...]]:
 def _power(seen: Telemetry) -> tuple[str, str]:
     """The mean power and its interval."""
     ends = seen.interval.get("power_w", [])
-    interval = interval_text(*ends) if len(ends) == 2 else ""
+    interval = interval_text(ends[0], ends[1]) if len(ends) == 2 else ""
     return _watts(seen.power_w), f"{interval} W" if interval else NONE
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..records import CaseRecord, PlacementRecord, Run
 from . import readings
 from .cases import Group, case_label, case_title, main_case, measured_groups, placement_groups, scale_text, series_of
+from .clocks import NO_TABLE, Table, clock_table
 from .figures_placement import work_per_rank
 from .figures_time import phases, rate_against_tokens, samples_in_order, time_against_tokens
 from .figures_work import compiled_kernels, heterogeneous_against_uniform, pairs, useful_and_executed
@@ -85,6 +86,7 @@ def _inside(found: Sequence[Group], main: Group | None) -> list[Section]:
             main,
             lambda group: (samples_in_order(group), readings.samples_reading(group)),
             "Nothing was timed in this run.",
+            clock_table,
         ),
     ]
 
@@ -118,6 +120,7 @@ def _cases(
     main: Group | None,
     draw: Callable[[Group], tuple[Figure | None, str]],
     empty: str,
+    table: Callable[[Group], Table] = lambda _: NO_TABLE,
 ) -> Section:
     section = Section(name, title, lead, "measured" if name != "work" else "counted", empty)
     first = 0
@@ -126,7 +129,8 @@ def _cases(
         if figure is not None:
             if group == main:
                 first = len(section.variants)
-            section.variants.append(Variant(case_label(group.case, case_title(group.case)), figure, reading))
+            label = case_label(group.case, case_title(group.case))
+            section.variants.append(Variant(label, figure, reading, *table(group)))
     return section.starting(first)
 
 
