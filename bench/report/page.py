@@ -19,6 +19,7 @@ from .formats import bytes_text, digits, is_number, rate_text
 from .machine import machine_text
 from .section import Section
 from .sections import sections
+from .studies import is_only_tuning, study_rows, tuning_verdict
 from .traces import load_traces
 from .verdict import other_rows, table_rows, verdict
 
@@ -26,6 +27,7 @@ QUESTION = (
     "Which implementation of the heterogeneous grouped expert FFN is fastest on this machine, "
     "and what would its placement cost?"
 )
+TUNING_QUESTION = "Is there a launch configuration that is faster than the one in use, and by how much?"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -49,8 +51,10 @@ def render(run: Run, folder: Path | None = None) -> str:
     main = main_case(run)
     return environment.get_template("report.html.j2").render(
         run=run,
-        question=QUESTION,
-        verdict=verdict(run),
+        question=TUNING_QUESTION if is_only_tuning(run) else QUESTION,
+        verdict=tuning_verdict(run) if is_only_tuning(run) else verdict(run),
+        studies=study_rows(run),
+        only_tuning=is_only_tuning(run),
         placing=_placing(run),
         main=_case_table(main) if main else None,
         others=[_case_table(group) for group in measured_groups(run) if group != main],
@@ -99,8 +103,8 @@ def _placing(run: Run) -> str:
 
 
 def _badges(run: Run) -> list[tuple[str, int]]:
-    """How many records there are of every provenance."""
-    kinds = [str(record.provenance) for record in run.records] + [str(row.provenance) for row in run.placements]
+    """How many records, placements and studies there are of every provenance."""
+    kinds = [str(one.provenance) for one in (*run.records, *run.placements, *run.tuning)]
     return [(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)]
 
 

@@ -16,11 +16,15 @@ from .formats import NONE, bytes_text, digits, flops_text, whole
 from .plot import Figure
 from .section import Section, Variant
 from .sections_telemetry import telemetry_sections
+from .sections_tuning import tuning_sections
+from .studies import is_only_tuning
 from .traces import Traces
 
 
 def sections(run: Run, traces: Traces | None = None) -> list[Section]:
     """Every section, in reading order. traces: those beside the run file, without which there are no timelines."""
+    if is_only_tuning(run):
+        return tuning_sections(run) + [_placement(run, None)] * bool(run.placements)
     found = measured_groups(run)
     main = main_case(run)
     return [
@@ -39,6 +43,7 @@ def sections(run: Run, traces: Traces | None = None) -> list[Section]:
         *telemetry_sections(run, traces, main),
         _placement(run, main),
         _compiled(run),
+        *tuning_sections(run),
     ]
 
 

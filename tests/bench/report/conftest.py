@@ -23,6 +23,7 @@ from mohge.bench.records import (
     Speedup,
     Status,
     Telemetry,
+    TuningRecord,
 )
 
 WIDTHS = (384, 512, 640, 768, 896, 1024, 1152, 1280)
@@ -89,6 +90,66 @@ def watched(record: Record, begin: float | None = 102.0, source: str = "nvml", *
         **more,
     }
     return replace(record, telemetry=Telemetry(**facts))
+
+
+CURRENT = {"block_m": 64, "warps": 4}
+# Outcome and ratio of each trial, in order; the first one is the current configuration.
+TRIALS = (
+    ("complete", 1.0),
+    ("invalid", None),
+    ("complete", 1.4),
+    ("crashed", None),
+    ("complete", 0.8),
+    ("complete", 0.9),
+)
+
+
+def trial(number: int, outcome: str, ratio: float | None, **more: Any) -> dict[str, Any]:
+    """A trial as a run file has it."""
+    values = CURRENT if number == 0 else {"block_m": 16 * number, "warps": 8}
+    reason = "" if outcome == "complete" else f"it was {outcome}"
+    time = None if ratio is None else 100 * ratio
+    cases = [
+        {"routing": routing, "ratio": ratio * share, "time_us": time * share, "current_us": 100.0}
+        for routing, share in (("uniform", 0.95), ("zipf:1.2", 1.0))
+        if ratio is not None and time is not None
+    ]
+    facts = {"state": "COMPLETE", "origin": "sampler", "reason": reason, "energy_j": None, "cases": cases, **more}
+    return {"number": number, "outcome": outcome, "values": values, "ratio": ratio, "time_us": time, **facts}
+
+
+def study(implementation: str = "triton", provenance: Provenance = Provenance.MEASURED, **more: Any) -> TuningRecord:
+    """A study of six trials; trial 4 wins with 0.8 times the time."""
+    trials = [trial(number, outcome, ratio) for number, (outcome, ratio) in enumerate(TRIALS)]
+    sure = provenance == Provenance.MEASURED
+    finalists = [
+        {**trials[number], "ratio_low": low if sure else None, "ratio_high": high if sure else None}
+        for number, low, high in ((4, 0.78, 0.83), (5, 0.88, 0.92), (0, 1.0, 1.0))
+    ]
+    notes = {
+        "verdict": "trial 4 takes 0.800 times the time of the current one",
+        "ended": "4 configurations were tried",
+        "current": CURRENT,
+        "routings": ["uniform", "zipf:1.2"],
+        "choices": {"block_m": [16, 32, 64], "warps": [4, 8]},
+        "importance_method": "PED-ANOVA of the best quarter against all",
+    }
+    if provenance == Provenance.PREDICTED:
+        notes["machine"] = {"name": "Some GPU"}
+    facts: dict[str, Any] = {
+        "gpu": "Some GPU" if sure else None,
+        "tokens": 1024,
+        "trials": trials,
+        "importance": {"warps": 0.3, "block_m": 0.7},
+        "finalists": finalists,
+        "winner": finalists[0],
+        "notes": {**notes, **more.pop("notes", {})},
+        **more,
+    }
+    where = case(tokens=1024, routing="uniform", dtype="bfloat16")
+    return TuningRecord(
+        implementation, provenance, spec_class="h1024", routing_class="any", case=where, objective="hot time", **facts
+    )
 
 
 def placement(where: CaseRecord, policy: str, work: list[float]) -> PlacementRecord:
@@ -187,6 +248,8 @@ class Builder:
     samples = staticmethod(samples)
     passed = staticmethod(passed)
     watched = staticmethod(watched)
+    trial = staticmethod(trial)
+    study = staticmethod(study)
     placement = staticmethod(placement)
     compiled = staticmethod(compiled)
     run = staticmethod(make_run)
