@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from mohge.bench.records import Run
+from mohge.bench.records import Clocks, Environment, Run
 from mohge.bench.report.page import render, write_report
+from mohge.bench.report.traces import spans_of
+from mohge.bench.telemetry import read_trace
+from mohge.bench.telemetry.synthetic import write_synthetic
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 EVIL = "<script>document.documentElement.dataset.evil=1</script><img src=x onerror=alert(1)>"
@@ -80,6 +83,45 @@ def test_every_figure_is_drawn_and_another_case_can_be_picked(browser: str, beli
     assert_drawn(document, log)
     assert 'data-shown="00100"' in document
     assert 'data-moved="true"' in document
+
+
+ALONE = """<script>
+addEventListener("load", function () {
+  var pick = document.querySelector('select[data-pick="telemetry"]');
+  var figure = document.querySelector('[data-figure="telemetry"]');
+  var bars = () => figure.querySelectorAll(".barlayer .point path").length;
+  var all = bars();
+  pick.value = "2";
+  pick.dispatchEvent(new Event("change"));
+  setTimeout(function () {
+    document.documentElement.dataset.bars = all + " " + bars();
+    pick.value = "3";
+    pick.dispatchEvent(new Event("change"));
+    document.documentElement.dataset.hidden = figure.hidden;
+  }, 500);
+});
+</script>"""
+
+
+def test_telemetry_and_tuning_are_drawn(browser: str, build: Any, tmp_path: Path) -> None:
+    spans = spans_of(read_trace(write_synthetic(tmp_path / "trace.jsonl")))
+    begins = {span.lane: span.begin for span in spans if span.whole}
+    records = [build.watched(build.passed(name, build.case(), 9), begin) for name, begin in begins.items()]
+    hot = replace(records[0].hot, suspects=[1, 2])
+    records[0] = replace(records[0], hot=hot, clocks=Clocks("nvml", 4, 1980.0))
+    records.append(build.watched(build.passed("cupy", build.case(tokens=16), 9), trace="absent.jsonl"))
+    tuned = build.study(pareto=[4])
+    tuned = replace(tuned, trials=[{**trial, "energy_j": 0.05} for trial in tuned.trials])
+    run = build.run(records, environment=Environment(gpu={"name": "Some GPU"}), tuning=[tuned])
+    page = tmp_path / "report.html"
+    page.write_text(render(run, tmp_path).replace("</body>", f"{ALONE}</body>"), encoding="utf-8")
+    document, log = opened(browser, page, tmp_path)
+    drawn = re.sub(r'<div class="figure[^>]*hidden="".*?</div>', "", document)  # chosen last: a case without a trace
+    assert_drawn(drawn, log)
+    assert 'data-bars="5 1"' in document
+    assert 'data-hidden="true"' in document
+    for name in ("energy", "samples", "tuning_history", "tuning_finalists", "tuning_importance", "tuning_pareto"):
+        assert f'data-figure="{name}"' in drawn
 
 
 def test_markup_in_names_does_not_run(browser: str, build: Any, tmp_path: Path) -> None:

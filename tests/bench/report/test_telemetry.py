@@ -303,6 +303,14 @@ def test_a_window_outside_the_trace_has_no_timeline(build: Any, folder: Path) ->
         assert "no reading of this time" in variant.reading
 
 
+def test_a_section_without_any_figure_has_no_place_for_one(build: Any, folder: Path) -> None:
+    records = [build.watched(build.passed("triton", build.case(tokens=n), 9), trace="absent.jsonl") for n in (16, 256)]
+    page = render(build.run(records), folder)
+    assert 'data-figure="telemetry"' not in page
+    assert 'data-pick="telemetry"' in page
+    assert page.count("No timeline: absent.jsonl: not there, beside the run file.") == 2
+
+
 # Energy
 
 
