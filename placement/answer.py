@@ -15,7 +15,7 @@ class Solution:
     """What a solver said of the problem it was given.
 
     solver:        "highs" or "cp-sat"
-    status:        "optimal", "time limit" (the best found so far) or "nothing better" (than where it began, in that time)
+    status:        "optimal", "time limit" (the best found so far) or "nothing better" (than where it began)
     value:         largest rank's cost over speed of the answer
     bound:         the solver's own lower bound on it
     unit:          unit of both

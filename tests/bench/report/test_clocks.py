@@ -11,7 +11,7 @@ import pytest
 
 from mohge.bench.records import Clocks
 from mohge.bench.records.codec import plain
-from mohge.bench.report import render
+from mohge.bench.report.page import render
 from mohge.bench.report.cases import groups
 from mohge.bench.report.clocks import CLOCKS, clock_table
 from mohge.bench.report.figures_time import samples_in_order

@@ -14,7 +14,7 @@ import pytest
 from mohge.bench.records import Provenance, TuningRecord
 from mohge.bench.records.codec import plain
 from mohge.bench.report import figures_tuning as figures
-from mohge.bench.report import render
+from mohge.bench.report.page import render
 from mohge.bench.report.section import Section
 from mohge.bench.report.sections import sections
 from mohge.bench.report.studies import best_so_far, tuning_verdict
