@@ -15,6 +15,7 @@ from .cases import (
     case_phrase,
     has_interval,
     has_times,
+    hot_median,
     implementations,
     is_measured,
     is_timed,
@@ -70,27 +71,30 @@ def verdict(run: Run) -> Verdict:
 
 
 def _compare(group: Group, first: Record, second: Record, remarks: tuple[str, ...]) -> Verdict:
-    where, ratio = case_phrase(group.case), longer(first, second)
-    interval = interval_text(ratio.low, ratio.high)
+    where = case_phrase(group.case)
     if told_apart(first, second):
+        ratio = longer(first, second)
+        interval = interval_text(ratio.low, ratio.high)
         takes = f"takes {digits(ratio.value)} times{f' ({interval})' if interval else ''} as long"
         ahead = "" if second.implementation == BASELINE else f"; the next, {second.implementation}, {takes}"
         sentence = f"{first.implementation} is fastest on {where}: {_time(first)}, {_over_baseline(first)}{ahead}."
         return Verdict("decided", sentence, remarks)
-    sentence = (
-        f"Undecided between {first.implementation} and {second.implementation} on {where}: "
-        f"{_time(first)} against {_time(second)}, {_doubt(first, second, interval)}. "
-        f"{first.implementation}: {_over_baseline(first)}."
-    )
+    sentence = f"Undecided between {_doubt(first, second, where)}. {first.implementation}: {_over_baseline(first)}."
     return Verdict("undecided", sentence, remarks)
 
 
-def _doubt(first: Record, second: Record, interval: str) -> str:
-    """Why two timed records cannot be told apart."""
+def _doubt(first: Record, second: Record, where: str) -> str:
+    """Which two timed records cannot be told apart, and why."""
+    ratio = longer(first, second)
+    names = [record.implementation for record in (first, second)]
+    if is_number(ratio.low):
+        times = [time_text(hot_median(record)) for record in (first, second)]
+        takes = f"{names[1]} takes {interval_text(ratio.low, ratio.high)} times as long, which includes 1"
+        return f"{names[0]} ({times[0]}) and {names[1]} ({times[1]}) on {where}: {takes}"
     rounds = min(_counted(record) for record in (first, second))
-    if rounds < FEWEST:
-        return f"with only {counted(rounds, 'sample')}, too few for an interval"
-    return f"a ratio of {interval}, which includes 1" if interval else "and the intervals overlap"
+    few = f"with only {counted(rounds, 'sample')}, too few for an interval"
+    why = few if rounds < FEWEST else "and the intervals overlap"
+    return f"{names[0]} and {names[1]} on {where}: {_time(first)} against {_time(second)}, {why}"
 
 
 def longer(first: Record, second: Record) -> Interval:

@@ -55,11 +55,12 @@ def measure_cost(
     """Replay a matmul (or `call`) in pairs, once alone and once beside a sampler, the order alternating.
 
     On the GPU where torch has one, else on the CPU. Raises UnavailableError when the source cannot be opened, and
-    ValueError for fewer than two pairs; below five of them there is no interval.
+    ValueError for fewer pairs than an interval takes.
     """
-    if pairs < 2:
-        raise ValueError(f"pairs: expected at least 2, got {pairs}")
-    from ..timing import ratio_interval
+    from ..timing import FEWEST, ratio_interval
+
+    if pairs < FEWEST:
+        raise ValueError(f"pairs: expected at least {FEWEST}, got {pairs}")
 
     name, device, work = _work()
     rates: dict[bool, list[float]] = {True: [], False: []}

@@ -114,10 +114,10 @@ def test_the_cost_is_measured_and_labelled(here: Path, monkeypatch: pytest.Monke
     from mohge.bench.telemetry import cost
 
     monkeypatch.setattr(cost, "_work", lambda: ("cpu, nothing", cost.CpuDevice(), lambda: time.sleep(0.001)))
-    found = cost.measure_cost("recorded.jsonl", pairs=2, seconds=0.3, period_s=0.05)
-    assert (found.source, found.pairs) == ("synthetic", 2)
+    found = cost.measure_cost("recorded.jsonl", pairs=5, seconds=0.1, period_s=0.05)
+    assert (found.source, found.pairs) == ("synthetic", 5)
     assert 0 < found.core_share < 1
     assert found.slowdown_low <= found.slowdown <= found.slowdown_high
     assert found.slowdown > -1
-    with pytest.raises(ValueError, match="pairs: expected at least 2, got 1"):
-        cost.measure_cost("recorded.jsonl", pairs=1)
+    with pytest.raises(ValueError, match="pairs: expected at least 5, got 4"):
+        cost.measure_cost("recorded.jsonl", pairs=4)
