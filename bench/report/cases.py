@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from ..records import CaseRecord, PlacementRecord, Provenance, Record, Run, Samples, Status
+from ..timing import FEWEST
 from .formats import is_number
 
 _SCALED = re.compile(r"/(\d+)(?:, N=(\d+))?$")
@@ -53,8 +54,8 @@ def hot_median(record: Record) -> float:
 
 
 def has_interval(samples: Samples) -> bool:
-    """Whether more than one sample stands behind the interval."""
-    return len(samples.samples_us) > 1 and is_number(samples.low_us) and is_number(samples.high_us)
+    """Whether there is one, with the samples behind it that an interval takes."""
+    return len(samples.samples_us) >= FEWEST and is_number(samples.low_us) and is_number(samples.high_us)
 
 
 def groups(records: Iterable[Record]) -> list[Group]:

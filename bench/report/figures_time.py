@@ -8,7 +8,7 @@ from typing import Any
 
 from ..records import Environment, Record, Samples
 from .cases import Group, has_interval, has_times, hot_median, implementations, is_timed
-from .formats import is_number, rate_text, time_interval_text, time_text
+from .formats import counted, is_number, rate_text, time_interval_text, time_text
 from .palette import colour, faint
 from .plot import Figure, layout, points, rule, text
 
@@ -88,8 +88,10 @@ def _against_tokens(
 
 
 def _interval(samples: Samples | None) -> str:
-    if samples is None or not has_interval(samples):
-        return "(one sample)"
+    if samples is None:
+        return ""
+    if not has_interval(samples):
+        return f"({counted(len(samples.samples_us), 'sample')})"
     return f"({time_interval_text(samples.low_us, samples.high_us)})"
 
 

@@ -84,7 +84,7 @@ def uniform_reading(found: Sequence[Pair]) -> str:
         interval = interval_text(pair.low, pair.high)
         unsure = pair.low is None or pair.high is None or pair.low <= 1 <= pair.high
         doubt = ", not told apart from 1" if unsure else ""
-        said.append(f"{pair.implementation} {digits(pair.ratio)} ({interval or 'one sample'}{doubt})")
+        said.append(f"{pair.implementation} {digits(pair.ratio)} ({interval or 'no interval'}{doubt})")
     times = f"At {most:,} tokens the uniform layer takes this many times as long: {listed(said)}"
     flops = f"; its useful FLOPs are {digits(largest[0].flops)} times as many" if largest[0].flops else ""
     return (
