@@ -92,6 +92,7 @@ def test_too_few_rounds_are_undecided_and_counted(build: Any) -> None:
     assert said.kind == "undecided"
     assert "with only 3 samples, too few for an interval" in said.sentence
     assert "undecided: 3 rounds are too few" in said.sentence
+    assert records[0].hot is not None
     assert not has_interval(replace(records[0].hot, low_us=49e3, high_us=53e3))  # as files from before say
     rows = table_rows(main_case(build.run(records)))  # type: ignore[arg-type]
     assert rows[0]["speedup_interval"] == "undecided: 3 rounds are too few"
