@@ -8,12 +8,25 @@ from typing import Annotated, Any
 
 import typer
 
-from ...placement import AUTO, EXPORTS, FORMATS, POLICIES, Placement, policies_for
+from ...placement import AUTO, EXPORTS, FORMATS, POLICIES, Placement
 from ...reference import LayerSpec
 from ..runner.grids import check_dtype
-from ..runner.placing import place_loads, placement_row
+from ..runner.placing import place_loads, place_under_all, placement_row
 from .options import SpecOption, resolve_spec
-from .output import JsonOption, check_json, check_target, table, write_json, write_pieces
+from .output import JsonOption, check_json, check_target, console, table, write_json, write_pieces
+from .place_options import (
+    ByOption,
+    LimitOption,
+    MemoryOption,
+    ModeOption,
+    NodesOption,
+    ReplicasOption,
+    SlotsOption,
+    SolverOption,
+    SpeedsOption,
+    SwapsOption,
+    problem_options,
+)
 
 # Without a file of loads: one batch of the paper's size on one rank.
 DEFAULT_TOKENS = 16384
@@ -29,7 +42,19 @@ def place(
         str, typer.Option(help="The format of --loads; auto tells it by the file's ending and content.")
     ] = AUTO,
     ranks: Annotated[int, typer.Option(help="Expert-parallel ranks (GPUs).")] = 8,
-    policy: Annotated[str, typer.Option(help=f"One of {', '.join(POLICIES)}, or all.")] = "all",
+    policy: Annotated[
+        str, typer.Option(help=f"One of {', '.join(POLICIES)}, or all: every one that takes no time, not exact.")
+    ] = EVERY,
+    replicas: ReplicasOption = 0,
+    slots: SlotsOption = "even",
+    speeds: SpeedsOption = None,
+    memory_cap: MemoryOption = None,
+    nodes: NodesOption = 1,
+    by: ByOption = None,
+    swaps: SwapsOption = False,
+    mode: ModeOption = None,
+    solver: SolverOption = None,
+    time_limit: LimitOption = None,
     domain: Annotated[
         str | None, typer.Option(help="Only this domain of the loads, or all: every domain added up.")
     ] = None,
@@ -47,6 +72,8 @@ def place(
 
     Example: mohge place --spec mohge-3b --loads olmoe-1b-7b.counts.csv --ranks 8 --policy all
 
+    With replicas on ranks of two speeds: mohge place --policy eplb --ranks 4 --replicas 8 --speeds 1,1,0.5,0.5
+
     For a serving engine: mohge place --loads expert_distribution_recorder.pt --policy lpt --export map.yaml
     --export-format trtllm
     """
@@ -57,27 +84,32 @@ def place(
         raise ValueError("--domain, --layer and --format say what to take of --loads, and none was given")
     if export is not None:
         _check_export(export, export_format, policy)
-    placed = [
-        (domain_name, layer_number, placement)
-        for domain_name, layer_number, counts in _cases(loads, format, layer_spec, domain, layer)
-        for placement in place_loads(layer_spec, counts, ranks, _policies(policy, layer_spec, counts, ranks), dtype)
-    ]
+    _check_policy(policy)
+    options = problem_options(replicas, slots, speeds, memory_cap, nodes)
+    chosen = {"by": by, "swaps": swaps or None, "mode": mode, "solver": solver, "time_limit_s": time_limit}
+    own = {name: value for name, value in chosen.items() if value is not None}
+    placed: list[tuple[str, int, Placement]] = []
+    refused: dict[str, str] = {}
+    for domain_name, layer_number, counts in _cases(loads, format, layer_spec, domain, layer):
+        if policy == EVERY:
+            placements, refusals = place_under_all(layer_spec, counts, ranks, dtype, own, **options)
+            refused.update(refusals)
+        else:
+            placements = place_loads(layer_spec, counts, ranks, [policy], dtype, **options, **own)
+        placed += [(domain_name, layer_number, placement) for placement in placements]
     rows = [{"domain": name, "layer": number, **placement_row(placement)} for name, number, placement in placed]
     if export is not None:
         _export(export, export_format, placed)
-    if write_json(json, rows):
-        return
-    _show(rows, layer_spec, ranks)
+    if not write_json(json, rows):
+        _show(rows, layer_spec, ranks)
+        _say([placement for _, _, placement in placed], refused)
 
 
-def _policies(policy: str, spec: LayerSpec, counts: Any, ranks: int) -> list[str]:
-    if policy == "all":
-        return policies_for(spec, counts, ranks)
-    if policy not in POLICIES:
-        near = difflib.get_close_matches(policy, [*POLICIES, "all"], n=1)
+def _check_policy(policy: str) -> None:
+    if policy != EVERY and policy not in POLICIES:
+        near = difflib.get_close_matches(policy, [*POLICIES, EVERY], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown policy {policy!r}{hint} Known: all, {', '.join(POLICIES)}")
-    return [policy]
+        raise ValueError(f"unknown policy {policy!r}{hint} Known: {EVERY}, {', '.join(POLICIES)}")
 
 
 def _cases(
@@ -121,7 +153,7 @@ def _check_export(path: Path, format: str, policy: str) -> None:  # noqa: A002
         near = difflib.get_close_matches(format, EXPORTS, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"unknown export format {format!r}{hint} Known: {', '.join(EXPORTS)}")
-    if policy == "all":
+    if policy == EVERY:
         raise ValueError(
             f"--export writes the placements of one policy: expected --policy, one of {', '.join(POLICIES)}"
         )
@@ -140,17 +172,34 @@ def _export(path: Path, format: str, placed: list[tuple[str, int, Placement]]) -
 
 
 def _show(rows: list[dict[str, Any]], spec: LayerSpec, ranks: int) -> None:
+    ratios = ("work_max_over_mean", "work_over_bound", "work_over_size_bound", "memory_max_over_mean")
     cells = [
         [
-            str(row["domain"]),
-            str(row["layer"]),
-            row["policy"],
-            f"{row['work_max_over_mean']:.3f}",
-            f"{row['work_over_bound']:.3f}",
-            f"{row['memory_max_over_mean']:.3f}",
+            *(str(row["domain"]), str(row["layer"]), row["policy"]),
+            *("-" if row[ratio] is None else f"{row[ratio]:.3f}" for ratio in ratios),
             str(row["straggler"]),
         ]
         for row in rows
     ]
-    numbers = ("work max/mean", "work/bound", "memory max/mean", "straggler")
+    numbers = ("work max/mean", "work/bound", "work/size bound", "memory max/mean", "straggler")
     table(f"{spec.name} on {ranks} ranks", ["domain", "layer", "policy", *numbers], cells, right=numbers)
+
+
+def _say(placements: list[Placement], refused: dict[str, str]) -> None:
+    """What had to be bent, what solvers said, and who refused, each line once."""
+    lines = []
+    for placement in placements:
+        said = placement.solution
+        if placement.note:
+            lines.append(f"{placement.policy}: {placement.note}")
+        if said is not None:
+            lines.append(
+                f"{placement.policy}: {said.solver}, {said.status}; at most {said.gap:.2%} above the best possible "
+                f"{said.unit} (limit {said.time_limit_s:g} s)"
+            )
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in refused.items():
+        by_reason.setdefault(reason, []).append(name)
+    lines += [f"not placed by {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+    for line in dict.fromkeys(lines):
+        console.print(line, markup=False, highlight=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...placement import Placement, allocate, policies_for
+from ...placement import POLICIES, Placement, allocate, make_problem, place, policies_for
 from ...reference import LayerSpec
 from ..records import CaseRecord, PlacementRecord, Provenance
 
@@ -32,6 +32,30 @@ def place_loads(
     is predicted. Raises ValueError for loads, ranks or options that make no placement.
     """
     return [allocate(policy, spec, counts, ranks, dtype_bytes=DTYPE_BYTES[dtype], **options) for policy in policies]
+
+
+def place_under_all(
+    spec: LayerSpec, counts: NDArray[np.int64], ranks: int, dtype: str, own: dict[str, Any], **options: Any
+) -> tuple[list[Placement], dict[str, str]]:
+    """A placement under every policy that takes no time, and why others refused, by name.
+
+    own: options of policies, given to those that take them; options: of the problem. Raises ValueError for a problem
+    that is none, and where no policy can place it.
+    """
+    problem = make_problem(spec, counts, ranks, dtype_bytes=DTYPE_BYTES[dtype], **options)
+    placements: list[Placement] = []
+    refused: dict[str, str] = {}
+    for name, policy in POLICIES.items():
+        if policy.quick:
+            try:
+                placements.append(place(name, problem, **{key: own[key] for key in policy.options if key in own}))
+            except ValueError as error:
+                refused[name] = str(error).removeprefix(f"policy {name!r}").lstrip(": ")
+    if not placements:
+        raise ValueError(
+            f"no policy can place this: {'; '.join(f'{name}: {reason}' for name, reason in refused.items())}"
+        )
+    return placements, refused
 
 
 def placement_records(
