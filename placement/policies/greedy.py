@@ -59,8 +59,8 @@ def stratified(problem: Problem, by: str = "work") -> Answer:
 def stratify(costs: Any, spec: LayerSpec, ranks: int, speeds: Any = None) -> NDArray[np.int64]:
     """The policy `stratified` for many layers at once: the rank of every expert, int64[L, E], for costs float[L, E].
 
-    speeds float[P], all 1 where not given. 58 layers of 256 experts in 8 widths on 32 ranks: 00 ms on one core, where
-    a loop over the layers takes 00 ms. Raises ValueError.
+    speeds float[P], all 1 where not given. 58 layers of 256 experts in 8 widths on 32 ranks take 10 ms on one core (AMD
+    EPYC), where a loop over the layers takes 242 ms; so NumPy is enough. Raises ValueError.
     """
     costs = checked_layers(costs, spec.experts)
     check_whole("ranks", ranks, 1)

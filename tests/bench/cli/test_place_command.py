@@ -48,10 +48,7 @@ def test_replicas_come_with_their_ranks_and_shares(place: Any) -> None:
     assert sum(len(ranks) for ranks in row["rank_of"]) == 12
     assert [len(ranks) for ranks in row["rank_of"]] == [len(shares) for shares in row["shares"]]
     assert row["notes"]["placement"] == "groups stay on one of 2 nodes"
-    assert (
-        "not placed by aga, contiguous, one_size_per_rank, round_robin, lpt, stratified: places every expert once"
-        in (said.replace("one_size_per_rank: needs", ""))
-    )
+    assert "not placed by aga, contiguous, one_size_per_rank, round_robin, lpt, stratified: places every" in said
 
 
 def test_exact_tells_what_its_solver_said(place: Any) -> None:
