@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from ..records import LabelledRun, Record, Telemetry
+from ..records import LabelledRun, Record
 from ..report.cases import case_title
-from ..telemetry import Trace, read_trace
+from ..report.traces import Span, load_traces, spans_by_record, spans_of, trace_name
+from ..telemetry import Trace
 from .about import about_record
 from .events import Slice
 
 CASE, PHASE = "case", "phase"
-_SLACK_S = 1e-3  # a trace rounds its times, and a mark is written before the window begins
 
 
 @dataclass(frozen=True)
@@ -33,59 +32,41 @@ class Recording:
 
 def recordings(item: LabelledRun) -> tuple[list[Recording], list[str]]:
     """The traces of a run, and in a line each why one that a record names cannot be shown."""
-    by_file: dict[str, list[Record]] = {}
-    for record in item.run.records:
-        if record.telemetry is not None and record.telemetry.trace:
-            by_file.setdefault(Path(record.telemetry.trace).name, []).append(record)
     found, missing = [], []
-    for file, records in by_file.items():
-        try:
-            found.append(Recording(file, read_trace(item.folder / file), tuple(records)))
-        except ValueError as error:
-            missing.append(str(error))
+    for file, trace in load_traces(item.run, item.folder).items():
+        if isinstance(trace, str):
+            missing.append(trace)
+        else:
+            records = tuple(record for record in item.run.records if trace_name(record) == file)
+            found.append(Recording(file, trace, records))
     return found, missing
 
 
 def lanes(recording: Recording) -> Iterator[tuple[str, list[Slice]]]:
     """Of every lane in order of appearance: its windows, and around those of one case a slice of the case."""
-    names = dict.fromkeys(mark.lane for mark in recording.trace.marks)
-    for name in names:
-        windows = [
-            Slice(mark.name, PHASE, mark.t, end, {"replayed": "again and again for the whole slice"})
-            for mark, end in recording.trace.windows(lane=name)
-        ]
-        records = [record for record in recording.records if record.implementation == name]
-        yield name or "the watched program", _nested(_with_cases(windows, records))
+    spans = spans_of(recording.trace)
+    by_record = spans_by_record(spans, recording.records)
+    owned = {id(span) for mine in by_record for span in mine}
+    for name in dict.fromkeys(mark.lane for mark in recording.trace.marks):
+        slices = [_window(span) for span in spans if span.lane == name and id(span) not in owned]
+        for record, mine in zip(recording.records, by_record, strict=True):
+            if record.implementation == name and mine:
+                slices += _case(record, mine)
+        yield name or "the watched program", _nested(slices)
 
 
-def _with_cases(windows: Sequence[Slice], records: Sequence[Record]) -> list[Slice]:
-    """The windows with what was measured in them; a case lasts from its first window to its last."""
-    result: list[Slice] = []
-    current: list[Slice] = []
-    of: Record | None = None
-
-    def close() -> None:
-        if of is not None and current:
-            about = about_record(of)
-            result.append(Slice(case_title(of.case), CASE, current[0].begin, max(w.end for w in current), about))
-        result.extend(current)
-
-    for window in windows:
-        record = next((record for record in records if _holds(window, record.telemetry)), None)
-        if record is not None:
-            close()
-            current, of = [], record
-        means = of.telemetry.phases.get(window.name) if of is not None and of.telemetry else None
-        current.append(replace(window, about={**window.about, **(means or {})}))
-    close()
-    return result
+def _case(record: Record, spans: Sequence[Span]) -> Iterator[Slice]:
+    """A case from its first window to its last, then the windows with the means of their stretch."""
+    begin, end = min(span.begin for span in spans), max(span.end for span in spans)
+    yield Slice(case_title(record.case), CASE, begin, end, about_record(record))
+    phases = record.telemetry.phases if record.telemetry is not None else {}
+    for span in spans:
+        yield _window(span, phases.get(span.name))
 
 
-def _holds(window: Slice, telemetry: Telemetry | None) -> bool:
-    """Whether this is the window that the record's telemetry is of."""
-    if telemetry is None or telemetry.begin_s is None or telemetry.end_s is None:
-        return False
-    return window.begin <= telemetry.begin_s + _SLACK_S and telemetry.end_s <= window.end + _SLACK_S
+def _window(span: Span, means: dict[str, float] | None = None) -> Slice:
+    about = {"replayed": "again and again for the whole slice", **(means or {})}
+    return Slice(span.name, PHASE, span.begin, span.end, about)
 
 
 def _nested(slices: Sequence[Slice]) -> list[Slice]:
