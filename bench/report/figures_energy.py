@@ -65,8 +65,8 @@ def energy_per_token(group: Group) -> Figure | None:
         "hovertemplate": "<b>%{y}</b><br>%{customdata[0]} a token %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
     }
     x_axis = {"title": {"text": f"energy of a token, {unit}"}, "rangemode": "tozero"}
-    shown = layout(height=110 + 42 * len(found), x=x_axis, y={"autorange": "reversed", "type": "category"})
-    return {"data": [bars], "layout": {**shown, "showlegend": False, "margin": {"l": 8, "r": 12, "t": 8, "b": 8}}}
+    shown = layout(height=120 + 42 * len(found), x=x_axis, y={"autorange": "reversed", "type": "category"})
+    return {"data": [bars], "layout": {**shown, "showlegend": False, "margin": {"l": 8, "r": 12, "t": 28, "b": 8}}}
 
 
 def unit_for(joule: float) -> tuple[float, str]:
