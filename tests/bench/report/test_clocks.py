@@ -11,10 +11,10 @@ import pytest
 
 from mohge.bench.records import Clocks
 from mohge.bench.records.codec import plain
-from mohge.bench.report.page import render
 from mohge.bench.report.cases import groups
 from mohge.bench.report.clocks import CLOCKS, clock_table
 from mohge.bench.report.figures_time import samples_in_order
+from mohge.bench.report.page import render
 from mohge.bench.report.sections import sections
 
 SEEN = Clocks("nvml", 40, 1965.0, 1410.0, 1980.0, 3201.0, {"sw_power_cap": 12}, suspects=5, rule="a sample is suspect")
