@@ -180,6 +180,7 @@ def _tuned(
         else:
             known = tuned.read_table(table) if table.exists() else ()
             show_changes(table_diff(rows, known), f"for {table}; mohge tune apply {writer.folder} writes it")
+    console.print(f"report:   mohge report {writer.folder} draws it", highlight=False, soft_wrap=True)
     write_json(json, plain(result))
     sound = all(any(trial["outcome"] == "complete" for trial in record.trials) for record in records)
     return 0 if sound else 1

@@ -98,7 +98,25 @@ def _complete(study: TuningRecord) -> list[dict[str, Any]]:
         "line": {"color": colour(name), "width": 2.5, "shape": "hv"},
         "hoverinfo": "skip",
     }
-    return [line, points]
+    return [line, points, *_held_back(study)]
+
+
+def _held_back(study: TuningRecord) -> list[dict[str, Any]]:
+    """A ring around complete trials that were tried while the clocks were held back; none without."""
+    found = [trial for trial in trials_of(study) if ratio_of(trial) is not None and trial.get("reason")]
+    if not found:
+        return []
+    rings = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "suspect: the clocks were held back",
+        "x": [trial["number"] for trial in found],
+        "y": [ratio_of(trial) for trial in found],
+        "customdata": [text(trial["reason"]) for trial in found],
+        "marker": {"symbol": "circle-open", "size": 17, "color": "#808080", "line": {"width": 2}},
+        "hovertemplate": "<b>trial %{x}</b><br>%{customdata}<extra></extra>",
+    }
+    return [rings]
 
 
 def _hover(study: TuningRecord, trial: Mapping[str, Any]) -> str:

@@ -40,6 +40,7 @@ def tuning_sections(run: Run) -> list[Section]:
             "trials that came to nothing, by their outcome.",
             "No trial was made.",
             lambda study: (figures.history(study), _history(study), (), ()),
+            _clocks_rule,
         ),
         _section(
             run,
@@ -48,6 +49,7 @@ def tuning_sections(run: Run) -> list[Section]:
             "The best trials and the current configuration once more, side by side; left of the line is faster.",
             "No trial was good enough, or there was no time left, to try any of them again.",
             lambda study: (figures.finalists(study), _finalists(study), _FINALISTS, _finalist_rows(study)),
+            _held_back,
         ),
         _section(
             run,
@@ -75,6 +77,7 @@ def _section(
     lead: str,
     empty: str,
     draw: Callable[[TuningRecord], tuple[Figure | None, str, tuple[str, ...], Rows]],
+    remarks: Callable[[TuningRecord], tuple[str, ...]] = lambda _: (),
 ) -> Section:
     kinds = [study.provenance for study in run.tuning]
     # Studies of several kinds in one run: the label of what was not measured.
@@ -83,7 +86,7 @@ def _section(
     for study in run.tuning:
         figure, reading, header, rows = draw(study)
         if figure is not None:
-            section.variants.append(Variant(study_title(study), figure, reading, header, rows))
+            section.variants.append(Variant(study_title(study), figure, reading, header, rows, remarks(study)))
     return section
 
 
@@ -120,6 +123,18 @@ def _finalist_rows(study: TuningRecord) -> Rows:
             numbers = (digits(ratio_of(entry)), interval_of(entry).strip("()") or NONE, time_text(entry.get("time_us")))
             rows.append((finalist_name(study, entry), *numbers, "nothing" if own else changes or "nothing"))
     return tuple(rows)
+
+
+def _clocks_rule(study: TuningRecord) -> tuple[str, ...]:
+    """When a sample of a trial is suspect, where clocks were watched."""
+    rule = str(study.notes.get("clocks_rule") or "")
+    return (f"{rule[:1].upper()}{rule[1:]}.",) if rule else ()
+
+
+def _held_back(study: TuningRecord) -> tuple[str, ...]:
+    """Which finalists were timed while the clocks were held back."""
+    held = [entry for entry in study.finalists if ratio_of(entry) is not None and entry.get("reason")]
+    return tuple(f"{finalist_name(study, entry)}: {entry['reason']}." for entry in held)
 
 
 def _importance(study: TuningRecord) -> str:

@@ -163,6 +163,20 @@ def test_what_was_not_measured_is_never_called_that(build: Any, provenance: Prov
     }
 
 
+def test_trials_under_held_back_clocks_are_ringed_and_told(build: Any) -> None:
+    held = build.trial(4, "complete", 0.8, reason="uniform: 2 suspect samples")
+    study = build.study(notes={"clocks_rule": "a sample is suspect when"})
+    study = replace(study, trials=[*study.trials[:4], held], finalists=[held])
+    figure = figures.history(study)
+    assert figure is not None
+    go.Figure(plain(figure))
+    rings = figure["data"][2]
+    assert (rings["x"], rings["y"], rings["customdata"]) == ([4], [0.8], ["uniform: 2 suspect samples"])
+    found = by_name(build, study)
+    assert found["tuning_history"].variants[0].remarks == ("A sample is suspect when.",)
+    assert found["tuning_finalists"].variants[0].remarks == ("trial 4: uniform: 2 suspect samples.",)
+
+
 # The verdict
 
 
