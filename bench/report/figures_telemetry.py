@@ -98,7 +98,7 @@ def timeline(trace: Trace, spans: Sequence[Span], begin: float, end: float) -> F
     for place, curve in enumerate(found, start=bool(lanes)):
         number = "" if place == 0 else str(place + 1)
         figure[f"yaxis{number}"] = _axis(curve, domains[place])
-        data.append(_line(curve, trace, shown, begin, number))
+        data.append(_line(curve, trace.header.period_s, number))
         notes.append(_title(curve, domains[place][1]))
     figure["xaxis"]["anchor"] = f"y{len(heights) if len(heights) > 1 else ''}"
     return {"data": data, "layout": {**figure, "annotations": notes}}
@@ -137,10 +137,10 @@ def _title(curve: Curve, top: float) -> dict[str, Any]:
     return {**place, "text": words, "showarrow": False, "font": {"size": 12}, "borderpad": 1}
 
 
-def _line(curve: Curve, trace: Trace, spans: Sequence[Span], begin: float, number: str) -> dict[str, Any]:
+def _line(curve: Curve, period_s: float, number: str) -> dict[str, Any]:
     steps = np.diff(curve.times)
     usual = float(np.median(steps)) if len(steps) else 0.0
-    times, values = drawn(curve.times, curve.values, _GAP_PERIODS * max(trace.header.period_s, usual))
+    times, values = drawn(curve.times, curve.values, _GAP_PERIODS * max(period_s, usual))
     return {
         "type": "scatter",
         "mode": "lines" if len(times) > 1 else "markers",
@@ -152,20 +152,8 @@ def _line(curve: Curve, trace: Trace, spans: Sequence[Span], begin: float, numbe
         "line": {"color": NEUTRAL, "width": 1.5},
         "fill": "tozeroy",
         "fillcolor": faint(NEUTRAL, 0.12),
-        "customdata": _running(times + begin, spans),
-        "hovertemplate": f"%{{y:.4~g}} {curve.panel.unit}<br>%{{customdata}}<extra></extra>",
+        "hovertemplate": f"%{{y:.4~g}} {curve.panel.unit}<extra></extra>",
     }
-
-
-def _running(times: Floats, spans: Sequence[Span]) -> list[str]:
-    """What ran at each moment; the last begun of several."""
-    if not spans:
-        return [""] * len(times)
-    places = np.searchsorted([span.begin for span in spans], times, side="right") - 1
-    return [
-        text(f"{spans[place].lane}, {spans[place].name}") if place >= 0 and time <= spans[place].end else ""
-        for place, time in zip(places.tolist(), times.tolist(), strict=True)
-    ]
 
 
 def _lanes(spans: Sequence[Span], lanes: Sequence[str], begin: float) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..records import Record, Telemetry
 from ..telemetry import Trace
@@ -44,22 +44,32 @@ def seen_sentence(records: Sequence[Record]) -> str:
     """What the windows of these records say of the implementations, or why they say nothing."""
     if said := source_sentence(records):
         return said
-    seen = [(record.implementation, record.telemetry) for record in records if record.telemetry is not None]
-    tensor = sorted((one.tensor, name) for name, one in seen if is_number(one.tensor))
-    power = sorted((one.power_w, name) for name, one in seen if is_number(one.power_w))
-    clocks = sorted(one.sm_mhz for _, one in seen if is_number(one.sm_mhz))
-    most = len(seen) > 1
-    parts = []
-    if tensor:
-        share, name = tensor[-1]
-        parts.append(f"{name} keeps the tensor pipe {'busiest,' if most else 'busy'} {percent_text(share)} of the time")
-    if power:
-        watts, name = power[-1]
-        parts.append(f"{name} draws {'most power,' if most else ''} {digits(watts)} W".replace("  ", " "))
+    seen = {record.implementation: record.telemetry for record in records if record.telemetry is not None}
+    parts = [
+        _highest(seen, "tensor", "the tensor pipe is busy {} of the time with {}", percent_text),
+        _highest(seen, "power_w", "power is {} with {}", _watts),
+    ]
+    clocks = sorted(one.sm_mhz for one in seen.values() if is_number(one.sm_mhz))
     if clocks:
         span = whole(clocks[0]) if clocks[-1] - clocks[0] < 1 else f"{whole(clocks[0])} to {whole(clocks[-1])}"
-        parts.append(f"the SM clock was {span} MHz")
-    return f"{'; '.join(parts)}." if parts else "The device gave none of the metrics that are told here."
+        parts.append(f"the SM clock is {span} MHz")
+    said = "; ".join(filter(None, parts))
+    return f"{said[:1].upper()}{said[1:]}." if said else "The device gave none of the metrics that are told here."
+
+
+def _highest(seen: Mapping[str, Telemetry], field: str, words: str, write: Callable[[float], str]) -> str:
+    """Who has the highest mean of a field and whether the next one's can be told from it; empty where none is known."""
+    known = [(value, name) for name, one in seen.items() if is_number(value := getattr(one, field))]
+    if not known:
+        return ""
+    (value, name), *others = sorted(known, reverse=True)
+    said = words.format(write(value), name)
+    if not others:
+        return said
+    _, after = others[0]
+    ends, next_ends = (seen[one].interval.get(field, []) for one in (name, after))
+    apart = len(ends) == len(next_ends) == 2 and ends[0] > next_ends[1]
+    return f"{said}, the most of all" if apart else f"{said}, not told apart from {after}"
 
 
 def thinned_sentence(trace: Trace, begin: float, end: float) -> str:

@@ -14,7 +14,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from mohge.bench.records import Environment, Run
+from mohge.bench.cli import main
+from mohge.bench.cli.measuring import finish
+from mohge.bench.records import Environment, Run, RunWriter
 from mohge.bench.records.codec import plain
 from mohge.bench.report.cases import groups
 from mohge.bench.report.curves import MOST_POINTS, drawn, kept
@@ -75,7 +77,6 @@ def test_lanes_and_every_metric_stand_on_one_clock(trace: Trace) -> None:
     assert len({line["yaxis"] for line in lines}) == len(PANELS)
     power = lines[[panel.title for panel in PANELS].index("power")]
     assert power["y"] == [round(reading.values["power_w"], 1) for reading in trace.readings]
-    assert power["customdata"][25] == "triton, layer"
     assert all(low < high for low, high in domains(figure))
 
 
@@ -180,7 +181,18 @@ def test_the_main_case_comes_first_and_each_implementation_can_be_seen_alone(run
     assert [row[0] for row in whole.rows] == ["triton", "padded_bmm"]
     assert [row[0] for row in triton.rows] == ["triton", "gemm1 alone"]
     assert "sw_power_cap 40 %" in whole.rows[0]
-    assert "draws most power, 650 W" in whole.reading
+    assert whole.reading.startswith("The tensor pipe is busy 55 % of the time with triton, not told apart from padded")
+
+
+def test_only_means_whose_intervals_do_not_meet_are_told_apart(build: Any) -> None:
+    means = (("triton", 650.0, [640.0, 660.0]), ("cupy", 600.0, [590.0, 610.0]), ("numba", 640.0, [630.0, 645.0]))
+    records = [
+        build.watched(build.passed(name, build.case(), 9), power_w=watts, interval={"power_w": ends})
+        for name, watts, ends in means
+    ]
+    said = [section(build.run(chosen), None).variants[0].reading for chosen in (records[:2], records)]
+    assert "power is 650 W with triton, the most of all" in said[0]
+    assert "power is 650 W with triton, not told apart from numba" in said[1]
 
 
 def test_several_cases_add_the_whole_trace(build: Any, run: Run, folder: Path) -> None:
@@ -197,7 +209,7 @@ def test_readings_of_other_calls_are_called_that_and_say_nothing(build: Any, fol
     found = section(run, folder)
     assert found.provenance == source
     assert found.variants[0].reading.startswith(f"{source.capitalize()} readings")
-    assert "busiest" not in found.variants[0].reading
+    assert "busy" not in found.variants[0].reading
     assert f'<span class="badge {source}">{source}</span>' in render(run, folder)
     energy = section(build.run([record]), folder, "energy")
     assert not energy.variants
@@ -220,6 +232,22 @@ def test_there_is_none_without_a_gpu_and_a_reason_with_one(build: Any) -> None:
     assert section(build.run([refused]), None).empty == "No telemetry in this run: NVML is not there."
     assert "NVML is not there" in section(build.run([refused]), None, "energy").empty
     assert "telemetry" not in {one.name for one in sections(build.run([], environment=GPU))}
+
+
+def test_the_commands_look_for_traces_beside_the_run_wherever_the_page_goes(run: Run, tmp_path: Path) -> None:
+    inside, page = tmp_path / "run", tmp_path / "elsewhere" / "page.html"
+    inside.mkdir()
+    page.parent.mkdir()
+    write_synthetic(inside / "trace.jsonl")
+    writer = RunWriter(inside, run)
+    for arguments in ([str(inside)], [str(writer.path)]):
+        with pytest.raises(SystemExit) as ended:
+            main(["report", *arguments, "--output", str(page)])
+        assert ended.value.code == 0
+        assert 'data-figure="telemetry"' in page.read_text(encoding="utf-8")
+        page.unlink()
+    assert finish(writer.path, report=True, json=None) == 0
+    assert 'data-figure="telemetry"' in (inside / "report.html").read_text(encoding="utf-8")
 
 
 # Traces that are not there, or are none
