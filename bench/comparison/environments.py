@@ -56,11 +56,30 @@ def warnings(labels: Sequence[str], runs: Sequence[Run]) -> list[str]:
                 found.append(f"{what}: {mine or 'unknown'} in one, {theirs or 'unknown'} in the other")
     found = list(dict.fromkeys(found))
     for label, run in zip(labels, runs, strict=True):
-        found += _disturbances(label, run)
+        found += disturbances(label, run)
     return found
 
 
-def _disturbances(label: str, run: Run) -> list[str]:
+def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """What is not the same in all runs: each fact with its text in each run, of those the other functions look at."""
+    facts = [_facts(run) for run in runs]
+    names = dict.fromkeys(name for known in facts for name in known)
+    found = {name: [known.get(name, "unknown") for known in facts] for name in names}
+    return {name: texts for name, texts in found.items() if len(set(texts)) > 1}
+
+
+def _facts(run: Run) -> dict[str, str]:
+    here = run.environment
+    gpu = here.gpu or {"name": "none"}
+    facts = {"GPU" if name == "name" else f"GPU {name}": gpu.get(name) for name in (*_GPU_REFUSED, *_GPU_WARNED)}
+    facts |= {"CPU" if name == "model" else f"CPU {name}": here.cpu.get(name) for name in _CPU}
+    facts |= here.libraries
+    facts |= {"Python": here.python, "platform": here.platform}
+    facts |= {"git revision": _revision(run), "kernel sources": run.source_hash[:12]}
+    return {name: _text(None if value == "" else value) for name, value in facts.items()}
+
+
+def disturbances(label: str, run: Run) -> list[str]:
     """An interrupted run, and one with many samples under a throttle reason."""
     found = [f"{label} was interrupted: only what it had finished is compared"] if run.finished is None else []
     series = [samples for record in run.records for samples in (record.hot, record.cold) if samples is not None]

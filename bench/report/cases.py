@@ -127,11 +127,12 @@ def main_case(run: Run) -> Group | None:
     found = measured_groups(run)
     if not found:
         return None
-    best = max(range(len(found)), key=lambda index: (*_weight(found[index]), index))
+    best = max(range(len(found)), key=lambda index: (*weight(found[index]), index))
     return found[best]
 
 
-def _weight(group: Group) -> tuple[bool, bool, bool, int]:
+def weight(group: Group) -> tuple[bool, bool, bool, int]:
+    """What makes a case the one that a report is about: the greater the more."""
     case = group.case
     return bool(group.timed), is_heterogeneous(case), not scale_text(case), case.tokens or 0
 

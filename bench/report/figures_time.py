@@ -76,7 +76,7 @@ def _against_tokens(
                 name,
                 x=[record.case.tokens for record, _ in rows],
                 y=[y for _, y in rows],
-                customdata=[[label(record), _interval(record.hot)] for record, _ in rows],
+                customdata=[[label(record), interval_words(record.hot)] for record, _ in rows],
                 hovertemplate=f"<b>%{{fullData.name}}</b><br>%{{x}} tokens<br>{_MEDIAN}",
             )
         )
@@ -87,7 +87,8 @@ def _against_tokens(
     return {"data": data, "layout": layout(height=420, x=x_axis, y=y_axis)}
 
 
-def _interval(samples: Samples | None) -> str:
+def interval_words(samples: Samples | None) -> str:
+    """The interval of a median in parentheses, or of how many samples it is when there is none."""
     if samples is None:
         return ""
     if not has_interval(samples):
@@ -135,8 +136,8 @@ def phases(group: Group) -> Figure | None:
                     "y": [text(name) for name, _ in timed],
                     "x": [part.median_us / 1000 for _, part in timed],
                     "marker": {"color": colour(record.implementation)},
-                    "error_x": _error_bars([part for _, part in timed]),
-                    "customdata": [[time_text(part.median_us), _interval(part)] for _, part in timed],
+                    "error_x": error_bars([part for _, part in timed]),
+                    "customdata": [[time_text(part.median_us), interval_words(part)] for _, part in timed],
                     "hovertemplate": f"<b>%{{fullData.name}}</b>, %{{y}}<br>{_MEDIAN}",
                 }
             )
@@ -148,7 +149,8 @@ def phases(group: Group) -> Figure | None:
     return {"data": data, "layout": layout(height=height, x=x_axis, y=y_axis, barmode="group", bargap=0.3)}
 
 
-def _error_bars(parts: Sequence[Samples]) -> dict[str, Any]:
+def error_bars(parts: Sequence[Samples]) -> dict[str, Any]:
+    """The intervals of medians as Plotly's error bars, in milliseconds; of a single sample none."""
     sure = [has_interval(part) for part in parts]
     return {
         "type": "data",

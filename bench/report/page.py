@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -36,7 +36,11 @@ def write_report(run: Run, path: Path, folder: Path | None = None) -> None:
 
     folder: where the run file lies, and beside it the traces of telemetry; without it there are no timelines
     """
-    page = render(run, folder)
+    write_page(render(run, folder), path)
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write a page. Raises ValueError when it cannot be written."""
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -45,11 +49,9 @@ def write_report(run: Run, path: Path, folder: Path | None = None) -> None:
 
 def render(run: Run, folder: Path | None = None) -> str:
     """The page as HTML; `folder` as in `write_report`."""
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
     found = sections(run, load_traces(run, folder))
     main = main_case(run)
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         run=run,
         question=TUNING_QUESTION if is_only_tuning(run) else QUESTION,
         verdict=tuning_verdict(run) if is_only_tuning(run) else verdict(run),
@@ -60,24 +62,32 @@ def render(run: Run, folder: Path | None = None) -> str:
         others=[_case_table(group) for group in measured_groups(run) if group != main],
         unmeasured=other_rows(run),
         scaled=readings.scaled_reading(run),
-        badges=_badges(run),
+        badges=badges(run),
         sections=found,
-        figures=_embedded(found),
+        figures=embedded(found),
         machine=machine_text(run),
-        facts=_facts(run),
+        facts=facts(run),
         command=shlex.join(run.command),
         methods=readings.timing_methods(run),
-        style=_file("style.css"),
-        script=_file("report.js"),
+        style=asset("style.css"),
+        script=asset("report.js"),
         plotly=Markup(get_plotlyjs()),
     )
 
 
-def _file(name: str) -> Markup:
+def template(name: str) -> Template:
+    """A template of the report: what it is given is text, and what it is not given is an error."""
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    return environment.get_template(name)
+
+
+def asset(name: str) -> Markup:
+    """A file that goes into the page as it is."""
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def _embedded(found: list[Section]) -> Markup:
+def embedded(found: list[Section]) -> Markup:
     """Every figure as JSON that can stand inside a script element: no "<" is left in it."""
     figures = {section.name: [variant.figure for variant in section.variants] for section in found}
     return Markup(json.dumps(plain(figures), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
@@ -102,40 +112,41 @@ def _placing(run: Run) -> str:
     return f"Placed (predicted from the same routing): {readings.placement_sentence(max(found, key=lambda x: x[0])[1])}"
 
 
-def _badges(run: Run) -> list[tuple[str, int]]:
+def badges(run: Run) -> list[tuple[str, int]]:
     """How many records, placements and studies there are of every provenance."""
     kinds = [str(one.provenance) for one in (*run.records, *run.placements, *run.tuning)]
     return [(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)]
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def facts(run: Run) -> list[tuple[str, str]]:
+    """The machine, the versions and the revision, by name."""
     environment = run.environment
-    facts = [
+    found = [
         ("GPU" if key == "name" else f"GPU {_label(key)}", _fact(key, value))
         for key, value in (environment.gpu or {"name": "none"}).items()
     ]
-    facts += [(f"CPU {_label(key)}", _fact(key, value)) for key, value in environment.cpu.items()]
+    found += [(f"CPU {_label(key)}", _fact(key, value)) for key, value in environment.cpu.items()]
     roof = environment.roof
     if roof is not None:
-        facts += [(f"measured matrix rate, {dtype}", rate_text(rate)) for dtype, rate in roof.matmul_tflops.items()]
+        found += [(f"measured matrix rate, {dtype}", rate_text(rate)) for dtype, rate in roof.matmul_tflops.items()]
         copied = roof.copy_tbps
-        facts.append(
+        found.append(
             ("measured copy bandwidth", f"{digits(copied * 1000)} GB/s" if is_number(copied) else "not measured")
         )
-        facts.append(("roofs measured by", roof.method or "not said"))
+        found.append(("roofs measured by", roof.method or "not said"))
     else:
-        facts.append(("measured roofs", "none in this run"))
-    facts += [("Python", environment.python or "not said"), ("platform", environment.platform or "not said")]
-    facts += list(environment.libraries.items())
+        found.append(("measured roofs", "none in this run"))
+    found += [("Python", environment.python or "not said"), ("platform", environment.platform or "not said")]
+    found += list(environment.libraries.items())
     dirty = " with changes not committed" if run.git and run.git.dirty else ""
-    facts.append(("revision", f"{run.git.revision}{dirty}" if run.git else "not a repository"))
-    facts.append(("kernel sources, SHA-256", run.source_hash))
-    facts += [
+    found.append(("revision", f"{run.git.revision}{dirty}" if run.git else "not a repository"))
+    found.append(("kernel sources, SHA-256", run.source_hash))
+    found += [
         ("started", run.started),
         ("finished", run.finished or "interrupted"),
         ("run file schema", str(run.schema)),
     ]
-    return facts
+    return found
 
 
 def _label(key: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from mohge.bench.records import Clocks, Environment, Run
+from mohge.bench.records import Clocks, Environment, LabelledRun, Run
 from mohge.bench.report.page import render, write_report
+from mohge.bench.report.page_several import write_several
 from mohge.bench.report.traces import spans_of
 from mohge.bench.telemetry import read_trace
 from mohge.bench.telemetry.synthetic import write_synthetic
@@ -131,6 +132,21 @@ def test_markup_in_names_does_not_run(browser: str, build: Any, tmp_path: Path) 
     write_report(build.run(records, [build.placement(where, EVIL, [1.0, 2.0])]), page)
     document, log = opened(browser, page, tmp_path)
     assert_drawn(document, log)
+    assert "data-evil" not in document
+    assert "<img src" not in re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
+
+
+def test_several_runs_are_drawn_and_markup_in_their_names_stays_text(
+    browser: str, believable: Run, build: Any, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    later = replace(believable, started="2026-01-02T12:00:00+00:00")
+    elsewhere = replace(believable, environment=replace(believable.environment, gpu={"name": EVIL}))
+    runs = [(EVIL, believable), ("later", later), ("elsewhere", elsewhere), ("empty", build.run([]))]
+    write_several([LabelledRun(label, run, tmp_path) for label, run in runs], page)
+    document, log = opened(browser, page, tmp_path)
+    assert_drawn(document, log)
+    assert {"change", "trend", "beside"} <= set(re.findall(r'data-figure="(\w+)"', document))
     assert "data-evil" not in document
     assert "<img src" not in re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
 
