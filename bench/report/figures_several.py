@@ -8,7 +8,7 @@ from typing import Any
 
 from ..comparison import Row, Verdict
 from ..comparison.matching import ways
-from ..records import CaseRecord, Samples
+from ..records import Samples
 from .cases import case_title, has_interval
 from .figures_time import error_bars, interval_words
 from .formats import digits, interval_text, is_number, time_text
@@ -20,6 +20,7 @@ from .several import Machine, Several, SharedCase, started
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star", "triangle-down", "cross", "hexagon", "bowtie")
 PATTERNS = ("", "/", "x", ".", "\\", "+", "-", "|")
 MOST_BARS = len(PATTERNS)
+_ROW_PIXELS = 19  # a line of the figure of changes
 _CUSTOM = "(%{customdata[1]}), %{customdata[0]}"
 
 
@@ -165,34 +166,48 @@ def change(rows: Sequence[Row]) -> Figure | None:
     known = [row for row in rows if all(is_number(end) and end > 0 for end in (row.ratio.value, row.ratio.low))]
     if not known:
         return None
-    cases = list(dict.fromkeys(_lines(row.case) for row in known))
+    places, labels, total = _bands(known)
     data = []
     for name in dict.fromkeys(row.implementation for row in known):
         mine = [row for row in known if row.implementation == name]
         trace = points(
             name,
             mode="markers",
-            orientation="h",
             x=[row.ratio.value for row in mine],
-            y=[_lines(row.case) for row in mine],
+            y=[places[row.case.key, name] for row in mine],
             error_x=_ratio_bars(mine),
             customdata=[[str(row.verdict), interval_text(row.ratio.low, row.ratio.high)] for row in mine],
-            hovertemplate=f"<b>%{{fullData.name}}</b>: %{{x:.3f}} {_CUSTOM}<br>%{{y}}<extra></extra>",
+            hovertemplate=f"<b>%{{fullData.name}}</b>: %{{x:.3f}} {_CUSTOM}<extra></extra>",
         )
         told = [row.verdict in (Verdict.FASTER, Verdict.SLOWER) for row in mine]
         symbols = [marker(name) if filled else f"{marker(name)}-open" for filled in told]
         data.append({**trace, "marker": {**trace["marker"], "symbol": symbols, "size": 9}})
-    y_axis = {"categoryorder": "array", "categoryarray": cases, "autorange": "reversed"}
+    y_axis = {"range": [total - 0.5, -1.0], "showticklabels": False, "showgrid": False, "automargin": False}
     x_axis = {"title": {"text": "time in the last run over that in the first"}, "type": "log", "exponentformat": "none"}
-    drawn = layout(height=130 + 44 * len(cases), x=x_axis, y=y_axis, scattermode="group")
-    drawn["shapes"] = [rule(1.0, "", axis="x")["shape"]]
+    drawn = layout(height=110 + _ROW_PIXELS * total, x=x_axis, y=y_axis)
+    drawn |= {"shapes": [rule(1.0, "", axis="x")["shape"]], "annotations": labels}
     return {"data": data, "layout": drawn}
 
 
-def _lines(case: CaseRecord) -> str:
-    """A case on two lines, so that it leaves room on a narrow page."""
-    layer, *rest = case_title(case).split(" · ")
-    return f"{text(layer)}<br>{text(' · '.join(rest))}"
+def _bands(rows: Sequence[Row]) -> tuple[dict[tuple[Any, str], int], list[dict[str, Any]], int]:
+    """A line for every row, under two with the name of its case: names beside the plot leave a narrow page no room.
+
+    The line of each case and implementation, the names as annotations, and how many lines there are.
+    """
+    places: dict[tuple[Any, str], int] = {}
+    labels = []
+    line = 0
+    for case in {row.case.key: row.case for row in rows}.values():
+        layer, *rest = case_title(case).split(" · ")
+        name = f"<b>{text(layer)}</b><br>{text(' · '.join(rest))}"
+        place = {"x": 0, "xref": "paper", "xanchor": "left", "y": line + 0.5, "align": "left"}
+        labels.append({**place, "text": name, "showarrow": False, "font": {"size": 11}})
+        line += 2
+        for row in rows:
+            if row.case.key == case.key:
+                places[case.key, row.implementation] = line
+                line += 1
+    return places, labels, line
 
 
 def _ratio_bars(rows: Sequence[Row]) -> dict[str, Any]:

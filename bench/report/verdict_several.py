@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..comparison import Comparison, Options, compare_runs
+from ..comparison import Comparison, Options, Row, compare_runs
 from ..comparison import Verdict as Change
 from ..comparison.matching import ways
 from ..records import LabelledRun, Record
@@ -83,11 +84,17 @@ def _changed(several: Several, main: SharedCase, remarks: tuple[str, ...]) -> Ve
         )
         + "."
     )
+    why = tuple(f"{listed([row.implementation for row in rows if row.note == text])}: {text}." for text in _notes(rows))
     sentence = f"{where[0].upper()}{where[1:]}: {'; '.join(parts)}."
-    return Verdict("decided" if told else "undecided", sentence, (note, *remarks))
+    return Verdict("decided" if told else "undecided", sentence, (note, *why, *remarks))
 
 
-def _freed(rows: list[Any]) -> bool:
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What compare adds to rows that it leaves undecided."""
+    return list(dict.fromkeys(row.note for row in rows if row.note and row.verdict == Change.UNDECIDED))
+
+
+def _freed(rows: Sequence[Row]) -> bool:
     return any(row.anchors for row in rows)
 
 

@@ -267,6 +267,10 @@ def test_the_change_has_a_row_per_case_with_its_verdict(over_time: Several) -> N
     assert variant.rows[0][6] == "slower"
     assert variant.figure["data"][0]["marker"]["symbol"] == ["diamond"]
     assert variant.figure["data"][0]["x"][0] == pytest.approx(2.0, rel=0.05)
+    assert [trace["y"] for trace in variant.figure["data"]] == [[2], [3]]
+    (label,) = variant.figure["layout"]["annotations"]
+    assert label["text"] == "<b>mohge-3b</b><br>256 tokens · router · float32"
+    assert label["y"] < 2
 
 
 def test_labels_of_a_logarithmic_axis_are_in_full() -> None:
