@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 from ..records import CaseRecord, PlacementRecord, Provenance, Record, Run, Samples, Status
 from ..timing import FEWEST
-from .formats import is_number
+from .formats import counted, is_number, time_interval_text
 
 _SCALED = re.compile(r"/(\d+)(?:, N=(\d+))?$")
 
@@ -56,6 +56,12 @@ def hot_median(record: Record) -> float:
 def has_interval(samples: Samples) -> bool:
     """Whether there is one, with the samples behind it that an interval takes."""
     return len(samples.samples_us) >= FEWEST and is_number(samples.low_us) and is_number(samples.high_us)
+
+
+def interval_or_count(samples: Samples) -> str:
+    """The interval of a median, or how many samples were too few for one."""
+    text = time_interval_text(samples.low_us, samples.high_us) if has_interval(samples) else ""
+    return text or counted(len(samples.samples_us), "sample")
 
 
 def groups(records: Iterable[Record]) -> list[Group]:

@@ -9,7 +9,7 @@ from typing import Any
 from ..comparison import Row, Verdict
 from ..comparison.matching import ways
 from ..records import Samples
-from .cases import case_title, has_interval
+from .cases import case_title
 from .figures_time import error_bars, interval_words
 from .formats import digits, interval_text, is_number, time_text
 from .palette import NEUTRAL, colour, marker
@@ -154,8 +154,7 @@ def _alike(timed: Sequence[tuple[int, Samples]]) -> list[list[tuple[int, Samples
 
 
 def _words(several: Several, place: int, samples: Samples) -> list[str]:
-    interval = interval_words(samples) if has_interval(samples) else "(one sample)"
-    return [text(label_of(several, place)), f"{time_text(samples.median_us)} {interval}"]
+    return [text(label_of(several, place)), f"{time_text(samples.median_us)} {interval_words(samples)}"]
 
 
 def change(rows: Sequence[Row]) -> Figure | None:

@@ -7,8 +7,8 @@ from math import log10
 from typing import Any
 
 from ..records import Environment, Record, Samples
-from .cases import Group, has_interval, has_times, hot_median, implementations, is_timed
-from .formats import counted, is_number, rate_text, time_interval_text, time_text
+from .cases import Group, has_interval, has_times, hot_median, implementations, interval_or_count, is_timed
+from .formats import is_number, rate_text, time_text
 from .palette import colour, faint
 from .plot import Figure, layout, points, rule, text
 
@@ -88,12 +88,8 @@ def _against_tokens(
 
 
 def interval_words(samples: Samples | None) -> str:
-    """The interval of a median in parentheses, or of how many samples it is when there is none."""
-    if samples is None:
-        return ""
-    if not has_interval(samples):
-        return f"({counted(len(samples.samples_us), 'sample')})"
-    return f"({time_interval_text(samples.low_us, samples.high_us)})"
+    """The interval of a median in parentheses, or how many samples were too few for one."""
+    return f"({interval_or_count(samples)})" if samples is not None else ""
 
 
 def _band(

@@ -17,6 +17,7 @@ from .cases import (
     has_times,
     hot_median,
     implementations,
+    interval_or_count,
     is_measured,
     is_timed,
     main_case,
@@ -32,7 +33,6 @@ from .formats import (
     percent_text,
     scientific,
     speedup_interval,
-    time_interval_text,
     time_text,
 )
 from .palette import colour
@@ -231,7 +231,4 @@ def _common(record: Record) -> dict[str, Any]:
 
 
 def _interval(samples: Samples | None) -> str:
-    if samples is None:
-        return ""
-    text = time_interval_text(samples.low_us, samples.high_us) if has_interval(samples) else ""
-    return text or counted(len(samples.samples_us), "sample")
+    return interval_or_count(samples) if samples is not None else ""

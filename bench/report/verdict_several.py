@@ -10,12 +10,12 @@ from ..comparison import Comparison, Options, Row, compare_runs
 from ..comparison import Verdict as Change
 from ..comparison.matching import ways
 from ..records import LabelledRun, Record
-from .cases import case_phrase, case_title, has_interval, is_timed, scale_text
+from .cases import case_phrase, case_title, has_interval, interval_or_count, is_timed, scale_text
 from .figures_several import label_of
-from .formats import NONE, digits, interval_text, listed, time_interval_text, time_text
+from .formats import NONE, digits, interval_text, listed, time_text
 from .palette import colour
 from .several import OVER_TIME, Several, SharedCase, started
-from .verdict import Verdict, overlaps
+from .verdict import Verdict, told_apart
 
 _WORDS = {
     Change.FASTER: ("is faster", "are faster"),
@@ -120,8 +120,10 @@ def _machines(several: Several, main: SharedCase, remarks: tuple[str, ...]) -> V
     assert second.hot is not None
     one, other = ways(first.hot, second.hot)
     mine, theirs = _where(several, here), _where(several, there)
-    if one != other or overlaps(first, second):
-        why = f"which were timed by {one} and by {other}" if one != other else "and the intervals overlap"
+    if one != other or not _apart(first, second):
+        sure = has_interval(first.hot) and has_interval(second.hot)
+        why = "and the intervals overlap" if sure else "with too few samples for an interval"
+        why = f"which were timed by {one} and by {other}" if one != other else why
         sentence = (
             f"Undecided between {mine} and {theirs} on {where}: {_time(first)} with {first.implementation} against "
             f"{_time(second)} with {second.implementation}, {why}."
@@ -143,8 +145,14 @@ def _where(several: Several, place: int) -> str:
 
 def _time(record: Record) -> str:
     assert record.hot is not None
-    interval = time_interval_text(record.hot.low_us, record.hot.high_us) if has_interval(record.hot) else "one sample"
-    return f"{time_text(record.hot.median_us)} ({interval})"
+    return f"{time_text(record.hot.median_us)} ({interval_or_count(record.hot)})"
+
+
+def _apart(first: Record, second: Record) -> bool:
+    """Whether the medians of two runs are told apart: they share no rounds, so only their intervals say so."""
+    assert first.hot is not None
+    assert second.hot is not None
+    return has_interval(first.hot) and has_interval(second.hot) and first.hot.high_us < second.hot.low_us
 
 
 def columns(several: Several) -> list[Column]:
@@ -186,7 +194,6 @@ def _cell(case: SharedCase, place: int, name: str) -> dict[str, Any]:
     if samples is None:
         text = str(record.status).replace("_", " ")
         return {"text": text, "small": record.reason, "bad": str(record.status) != "passed", "best": False}
-    interval = time_interval_text(samples.low_us, samples.high_us) if has_interval(samples) else "one sample"
     ranked = [entry for entry in case.groups[place].fastest if is_timed(entry)]
-    best = len(ranked) > 1 and ranked[0] is record and not overlaps(ranked[0], ranked[1])
-    return {"text": time_text(samples.median_us), "small": interval, "bad": False, "best": best}
+    best = len(ranked) > 1 and ranked[0] is record and told_apart(ranked[0], ranked[1])
+    return {"text": time_text(samples.median_us), "small": interval_or_count(samples), "bad": False, "best": best}
