@@ -168,6 +168,7 @@ _METRICS = (
     "its work",
     "work, max / mean",
     "work / bound",
+    "work / bound for equal widths",
     "rows, max / mean",
     "memory, max / mean",
 )
@@ -196,7 +197,13 @@ def _placement(run: Run, main: Group | None) -> Section:
 def _metrics(row: PlacementRecord) -> tuple[str, ...]:
     known = row.straggler is not None and 0 <= row.straggler < len(row.work)
     work = row.work[row.straggler] if known and row.straggler is not None else None
-    ratios = (row.work_max_over_mean, row.work_over_bound, row.rows_max_over_mean, row.memory_max_over_mean)
+    ratios = (
+        row.work_max_over_mean,
+        row.work_over_bound,
+        row.work_over_size_bound,
+        row.rows_max_over_mean,
+        row.memory_max_over_mean,
+    )
     straggler = f"rank {row.straggler}" if known else NONE
     return (row.policy, straggler, flops_text(work), *(digits(ratio) for ratio in ratios))
 

@@ -128,7 +128,7 @@ def test_a_large_model_is_balanced_as_well_as_by_eplb(groups: int, nodes: int) -
         f"max/mean of {groups} groups on {nodes} nodes: ours {np.mean(ours):.4f}, EPLB {np.mean(theirs):.4f}, "
         f"which has an expert twice on a rank in {doubled} of 12 layers"
     )
-    # A second copy on the same rank costs memory and helps nothing, but frees a rank of the choice: hence not just 1.
+    # A second copy on a rank costs memory and helps nothing, but leaves the packing more choice: hence not exactly 1.
     assert np.mean(ours) <= np.mean(theirs) * 1.0005
 
 
