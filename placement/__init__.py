@@ -35,6 +35,7 @@ from .policies import POLICIES, Policy, rebalance, stratify
 from .problem import Problem, make_problem
 from .simulation import Simulation, simulate
 from .steps import Batch, LayerStep, Summary, batches, simulate_steps, summarize
+from .sweeps import Scenario, Sweep, cut, sweep
 from .timeline import Interval
 from .traffic import STYLES, Traffic, count_traffic
 from .transfer import Transfer, transfer
@@ -66,9 +67,11 @@ __all__ = [
     "Problem",
     "Recorded",
     "Roofline",
+    "Scenario",
     "Simulation",
     "Solution",
     "Summary",
+    "Sweep",
     "TokensFile",
     "Traffic",
     "Transfer",
@@ -80,6 +83,7 @@ __all__ = [
     "closest_labels",
     "cost_table",
     "count_traffic",
+    "cut",
     "expected_traffic",
     "find_policy",
     "fit_roofline",
@@ -108,6 +112,7 @@ __all__ = [
     "simulate_steps",
     "stratify",
     "summarize",
+    "sweep",
     "table_link",
     "to_eplb",
     "to_trtllm",

@@ -54,15 +54,21 @@ class Link:
         Between two entries of a table the time is a power of the size; below the first it is the first's, above the
         last it goes on at the last two's rate. Raises ValueError for a negative size.
         """
-        if not size >= 0:
-            raise ValueError(f"size: expected bytes of at least 0, got {size}")
-        if size == 0:
-            return 0.0
+        return float(self.times(size))
+
+    def times(self, sizes: Any) -> NDArray[np.float64]:
+        """The same for many exchanges, float64[...]."""
+        sizes = np.asarray(sizes, dtype=np.float64)
+        if not (sizes >= 0).all():
+            raise ValueError(f"size: expected bytes of at least 0, got {sizes[~(sizes >= 0)].ravel()[0]:g}")
         if not len(self.sizes):
-            return self.alpha_s + size / self.bytes_per_s
-        if size > self.sizes[-1]:
-            return float(self.seconds[-1] + (size - self.sizes[-1]) / self.bytes_per_s)
-        return float(np.exp(np.interp(np.log(size), np.log(self.sizes), np.log(self.seconds))))
+            seconds = self.alpha_s + sizes / self.bytes_per_s
+        else:
+            inner = np.log(np.clip(sizes, self.sizes[0], self.sizes[-1]))
+            inside = np.exp(np.interp(inner, np.log(self.sizes), np.log(self.seconds)))
+            beyond = self.seconds[-1] + (sizes - self.sizes[-1]) / self.bytes_per_s
+            seconds = np.where(sizes > self.sizes[-1], beyond, inside)
+        return np.where(sizes > 0, seconds, 0.0)
 
 
 def table_link(name: str, sizes: Any, seconds: Any, source: str) -> Link:

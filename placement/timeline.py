@@ -44,8 +44,7 @@ def lay_out(
     route float64[P]; shared float64[P], the dense expert that every token passes through at home: before the first
     exchange, or with chunks while it runs; compute(c) float64[P], dispatch(c) and combine(c): a c-th part of the batch.
     """
-    if isinstance(chunks, bool) or not isinstance(chunks, int | np.integer) or chunks < 1:
-        raise ValueError(f"chunks: expected a whole number of at least 1, got {chunks!r}")
+    check_chunks(chunks)
     ranks = len(route)
     steps = _Steps(ranks)
     ready = steps.compute("route", 0, np.zeros(ranks), route)
@@ -65,6 +64,12 @@ def lay_out(
         done.append(busy)
     steps.exchange("combine", chunks - 1, done[-1], combine(chunks))
     return tuple(steps.intervals)
+
+
+def check_chunks(chunks: int) -> None:
+    """Raise ValueError for anything but a whole number of chunks, at least 1."""
+    if isinstance(chunks, bool) or not isinstance(chunks, int | np.integer) or chunks < 1:
+        raise ValueError(f"chunks: expected a whole number of at least 1, got {chunks!r}")
 
 
 class _Steps:

@@ -15,6 +15,7 @@ from mohge.bench import cli
 from mohge.bench.plugin import layers
 from mohge.bench.workloads import parse_routing
 from mohge.kernels import IMPLEMENTATIONS
+from mohge.placement import sweep
 from mohge.reference import LayerSpec
 
 pytest_plugins = ("pytester",)
@@ -177,3 +178,19 @@ def test_bad_options_end_the_session_in_one_line(suite: Any, option: str) -> Non
     result = suite("test_layer.py", option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([BAD[option]])
+
+
+def test_a_sweep_is_timed_when_it_is_right(
+    suite: Callable[..., Any], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("-k", "test_sweep and 64-by_rank-1")
+    suite("test_simulation.py", *words, "--benchmark-json=out.json").assert_outcomes(passed=1, deselected=11)
+    (benchmark,) = written(pytester)
+    assert benchmark["extra_info"]["us_per_step"] > 0
+
+    def late(*arguments: Any) -> Any:
+        found = sweep(*arguments)
+        return replace(found, makespan_s=found.makespan_s * 1.01)
+
+    monkeypatch.setattr("mohge.placement.sweep", late)
+    suite("test_simulation.py", *words).assert_outcomes(failed=1, deselected=11)
