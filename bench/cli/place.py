@@ -11,9 +11,22 @@ import typer
 from ...placement import AUTO, EXPORTS, FORMATS, POLICIES, Placement
 from ...reference import LayerSpec
 from ..runner.grids import check_dtype
+from ..runner.jobs import Source, TimingLimits
 from ..runner.placing import place_loads, place_under_all, placement_row
-from .options import SpecOption, resolve_spec
+from .measuring import LockOption, OutOption, TimeoutOption
+from .options import SpecOption, TimerOption, resolve_spec
 from .output import JsonOption, check_json, check_target, console, table, write_json, write_pieces
+from .place_measure import (
+    MEASURE,
+    Batch,
+    CostsOption,
+    DeviceOption,
+    How,
+    ImplementationsOption,
+    SecondsOption,
+    check_not_measuring,
+    measure_placements,
+)
 from .place_options import (
     ByOption,
     LimitOption,
@@ -34,6 +47,7 @@ EVERY = "all"
 
 
 def place(
+    context: typer.Context,
     spec: SpecOption = "mohge-3b",
     loads: Annotated[
         Path | None, typer.Option(help=f"Recorded routing in any of the formats {', '.join(FORMATS)}.")
@@ -59,15 +73,30 @@ def place(
         str | None, typer.Option(help="Only this domain of the loads, or all: every domain added up.")
     ] = None,
     layer: Annotated[int | None, typer.Option(help="Only this layer of the loads.")] = None,
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16, for the memory.")] = "bfloat16",
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16 or bfloat16; auto is bfloat16, and on a CPU with --measure float32.")
+    ] = "auto",
     export: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the placement of every layer for a serving engine.")
     ] = None,
     export_format: Annotated[
         str, typer.Option(help="; ".join(f"{name}: {known.description}" for name, known in EXPORTS.items()))
     ] = "eplb",
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Run each rank's experts on this device, one rank after another.")
+    ] = False,
+    tokens: Annotated[int, typer.Option(help="With --measure: tokens of the batch.", min=1)] = 4096,
+    device: DeviceOption = "auto",
+    implementations: ImplementationsOption = None,
+    costs: CostsOption = MEASURE,
+    seconds: SecondsOption = 1.0,
+    timer: TimerOption = "auto",
+    seed: Annotated[int, typer.Option(help="With --measure: seed of the batch, the weights and inputs.", min=0)] = 0,
+    timeout: TimeoutOption = 180.0,
+    out: OutOption = Path("runs"),
+    lock: LockOption = True,
     json: JsonOption = None,
-) -> None:
+) -> int:
     """Place the experts of a layer on ranks and show work, memory and the distance from a proven bound.
 
     Example: mohge place --spec mohge-3b --loads olmoe-1b-7b.counts.csv --ranks 8 --policy all
@@ -76,26 +105,41 @@ def place(
 
     For a serving engine: mohge place --loads expert_distribution_recorder.pt --policy lpt --export map.yaml
     --export-format trtllm
+
+    The simulation held against the device: mohge place --measure --ranks 8 --policy aga
     """
     layer_spec = resolve_spec(spec)
-    check_dtype(dtype, "cuda")
     check_json(json)
+    if not measure:
+        check_not_measuring(context)
     if loads is None and (domain is not None or layer is not None or format != AUTO):
         raise ValueError("--domain, --layer and --format say what to take of --loads, and none was given")
-    if export is not None:
-        _check_export(export, export_format, policy)
     _check_policy(policy)
     options = problem_options(replicas, slots, speeds, memory_cap, nodes)
     chosen = {"by": by, "swaps": swaps or None, "mode": mode, "solver": solver, "time_limit_s": time_limit}
     own = {name: value for name, value in chosen.items() if value is not None}
+
+    def place_counts(counts: Any, kind: str) -> tuple[list[Placement], dict[str, str]]:
+        if policy == EVERY:
+            return place_under_all(layer_spec, counts, ranks, kind, own, **options)
+        return place_loads(layer_spec, counts, ranks, [policy], kind, **options, **own), {}
+
+    if measure:
+        if export is not None:
+            raise ValueError("--export writes placements of whole loads: expected it without --measure")
+        chosen_domain = None if domain == EVERY else domain
+        source = Source("zipf:1.0") if loads is None else Source("trace", str(loads), chosen_domain, layer)
+        batch = Batch(layer_spec, source, format, tokens, seed, dtype, device)
+        how = How(implementations, costs, TimingLimits(seconds, timer=timer), timeout, out, lock)
+        return measure_placements(batch, place_counts, how, json)
+    dtype = check_dtype(dtype, "cuda")
+    if export is not None:
+        _check_export(export, export_format, policy)
     placed: list[tuple[str, int, Placement]] = []
     refused: dict[str, str] = {}
     for domain_name, layer_number, counts in _cases(loads, format, layer_spec, domain, layer):
-        if policy == EVERY:
-            placements, refusals = place_under_all(layer_spec, counts, ranks, dtype, own, **options)
-            refused.update(refusals)
-        else:
-            placements = place_loads(layer_spec, counts, ranks, [policy], dtype, **options, **own)
+        placements, refusals = place_counts(counts, dtype)
+        refused.update(refusals)
         placed += [(domain_name, layer_number, placement) for placement in placements]
     rows = [{"domain": name, "layer": number, **placement_row(placement)} for name, number, placement in placed]
     if export is not None:
@@ -103,6 +147,7 @@ def place(
     if not write_json(json, rows):
         _show(rows, layer_spec, ranks)
         _say([placement for _, _, placement in placed], refused)
+    return 0
 
 
 def _check_policy(policy: str) -> None:

@@ -231,6 +231,36 @@ class Record:
 
 
 @dataclass(frozen=True)
+class RankTimes:
+    """A placement's ranks run one after another on one device, each its experts with its rows, beside the simulated.
+
+    implementation: who computed;  costs: what the simulated seconds are from, "measured: ..." or "predicted: ..."
+    rows:           rows each rank computed
+    measured_s:     median seconds of each rank, hot, 0 without rows; None where it was not timed
+    low_s, high_s:  95 % intervals of these
+    simulated_s:    what the cost model says of each rank
+    errors:         simulated over measured, minus 1, of each rank; None where that is not known
+    makespan_s, simulated_makespan_s, makespan_error: the same of the slowest rank; exchanges are no part of it
+    cases:          ids of the ranks' own records in this run; empty for a rank without rows
+    reasons:        why a rank was not timed, by its number
+    """
+
+    implementation: str
+    costs: str
+    rows: list[int]
+    measured_s: list[float | None]
+    low_s: list[float | None]
+    high_s: list[float | None]
+    simulated_s: list[float]
+    errors: list[float | None]
+    simulated_makespan_s: float
+    makespan_s: float | None = None
+    makespan_error: float | None = None
+    cases: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PlacementRecord:
     """A placement of a case's experts. provenance: predicted or simulated unless ranks were measured.
 
@@ -242,7 +272,9 @@ class PlacementRecord:
     bound:        no placement has less work on its busiest rank (work over speed, where ranks differ in speed)
     size_bound:   none of those that give every rank equally many experts of every width; None where this is not one
     straggler:    the rank with the most work
-    notes:        placement (what had to be bent), solver (its status, value, bound, unit, gap and time limit)
+    measured:     the ranks' times on one device; then `seconds` are those, and provenance is measured
+    notes:        placement (what had to be bent), solver (its status, value, bound, unit, gap and time limit), costs
+                  (how far the measured ranks' cost model is from points it was not told)
     The ratios are those of placement.Placement under the same names.
     """
 
@@ -267,6 +299,7 @@ class PlacementRecord:
     work_over_size_bound: float | None = None
     memory_max_over_mean: float | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    measured: RankTimes | None = None
 
 
 @dataclass(frozen=True)

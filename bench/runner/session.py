@@ -50,9 +50,12 @@ class Session:
     behind however it ends.
     """
 
-    def __init__(self, writer: RunWriter, environment: Environment, on_event: OnEvent) -> None:
-        """Add to the run that `writer` has begun; `start` and `resume` are the usual ways in."""
-        self.writer = writer
+    def __init__(self, writer: RunWriter, environment: Environment, on_event: OnEvent, *, placing: bool = True) -> None:
+        """Add to the run that `writer` has begun; `start` and `resume` are the usual ways in.
+
+        placing: place the experts of every measured case under every policy
+        """
+        self.writer, self._placing = writer, placing
         self._environment, self._on_event = environment, on_event
         self._lock = threading.Lock()
         self._children = Children()
@@ -153,7 +156,7 @@ class Session:
     def _note(self, job: Job, event: dict[str, Any]) -> None:
         if event["event"] == "roof":
             self._add_roof(decode(Roof, event["roof"], "roof"))
-        elif event["event"] == "counts" and job.mode == Provenance.MEASURED:
+        elif event["event"] == "counts" and job.mode == Provenance.MEASURED and self._placing:
             case = event["case"]["id"]
             if case not in self._placed:  # a fresh worker says the counts of its first case again
                 self._counts[case] = (job, event)

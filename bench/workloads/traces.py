@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...placement import CountsFile, Recorded, TokensFile
+from ...placement import AUTO, CountsFile, Recorded, TokensFile
 from ...reference import PRESETS, LayerSpec
 from .recordings import open_recorded
 
@@ -22,6 +22,7 @@ class Trace:
     path:   the file
     domain: the domain asked for, a name or a part of several names; None for all of them
     layer:  the layer
+    format: a name in placement.FORMATS, or auto
 
     Made by `open_trace`, which checks that they exist.
     """
@@ -29,6 +30,7 @@ class Trace:
     path: str
     domain: str | None
     layer: int
+    format: str = AUTO
 
     @property
     def name(self) -> str:
@@ -38,30 +40,35 @@ class Trace:
     @property
     def experts(self) -> int:
         """E."""
-        return _load(self.path).experts
+        return self._file.experts
 
     @property
     def top_k(self) -> int | None:
         """K of a per-token trace; None for rows per expert, which fit any K."""
-        return _load(self.path).top_k
+        return self._file.top_k
+
+    @property
+    def _file(self) -> Recorded:
+        return _load(self.path, self.format)
 
     def token_experts(self) -> NDArray[np.int64] | None:
         """Expert ids int64[tokens, K] in the order recorded; None for rows per expert. Raises ValueError."""
-        file = _load(self.path)
+        file = self._file
         return file.expert_ids(_domains(file, self.domain), self.layer) if isinstance(file, TokensFile) else None
 
     def counts(self, experts: int | None = None) -> NDArray[np.int64]:
         """Rows routed to each expert, int64[E], summed over the domains asked for; experts: E, where the trace may not
         say it. Raises ValueError.
         """
-        file = _load(self.path)
+        file = self._file
         return file.counts(_domains(file, self.domain), self.layer, experts)
 
     def check_fits(self, spec: LayerSpec) -> None:
         """Raise ValueError naming the presets that would fit, unless this trace is one for `spec`."""
-        if trace_fits(self.path, spec):
+        if self._file.fits(spec.experts, spec.top_k):
             return
-        fitting = [name for name in PRESETS if trace_fits(self.path, LayerSpec.preset(name))]
+        presets = ((name, LayerSpec.preset(name)) for name in PRESETS)
+        fitting = [name for name, known in presets if self._file.fits(known.experts, known.top_k)]
         has = f"{self.experts} experts" + (f", top {self.top_k}" if self.top_k else "")
         raise ValueError(
             f"{self.path}: the trace has {has}; {spec.name} has {spec.experts} experts, top {spec.top_k}. "
@@ -69,14 +76,19 @@ class Trace:
         )
 
 
-def open_trace(path: str | Path, domain: str | None = None, layer: int | None = None) -> Trace:
+def open_trace(
+    path: str | Path,
+    domain: str | None = None,
+    layer: int | None = None,
+    format: str = AUTO,  # noqa: A002  (what it is called everywhere)
+) -> Trace:
     """A domain and a layer of a trace file, checked; without `layer` the first one it has.
 
     `domain` is a domain's name, or a part of the names of several, which are then taken together.
     Raises ValueError for a file that cannot be read or is malformed, and for a domain or layer it does not have.
     """
-    file = _load(str(path))
-    layers = trace_layers(path)
+    file = _load(str(path), format)
+    layers = list(file.layers)
     chosen = layers[0] if layer is None else layer
     if chosen not in layers:
         raise ValueError(f"{path}: unknown layer {chosen}; the trace has {_listed(layers)}")
@@ -84,7 +96,7 @@ def open_trace(path: str | Path, domain: str | None = None, layer: int | None = 
     if isinstance(file, CountsFile):
         for name in names:
             file.row(name, chosen)
-    return Trace(str(path), domain, chosen)
+    return Trace(str(path), domain, chosen, format)
 
 
 def trace_fits(path: str | Path, spec: LayerSpec) -> bool:
@@ -122,15 +134,15 @@ def _listed(values: tuple[str, ...] | list[int], most: int = 12) -> str:
     return shown if len(values) <= most else f"{shown}, ... ({len(values)} in all)"
 
 
-def _load(path: str) -> Recorded:
+def _load(path: str, format: str = AUTO) -> Recorded:  # noqa: A002
     """The file, read once while it does not change. Raises ValueError."""
     try:
         stat = Path(path).stat()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    return _read(path, stat.st_mtime_ns, stat.st_size)
+    return _read(path, format, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=8)
-def _read(path: str, modified: int, size: int) -> Recorded:  # noqa: ARG001  (part of the cache's key)
-    return open_recorded(path)
+def _read(path: str, format: str, modified: int, size: int) -> Recorded:  # noqa: A002, ARG001  (the cache's key)
+    return open_recorded(path, format)

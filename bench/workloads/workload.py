@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...placement import AUTO
 from ...reference import LayerSpec, Router, Routing, check_routing, route
 from .counts import Stratum, draw_counts
 from .deal import checked, combine_weights, deal, routing_counts
@@ -89,12 +90,17 @@ KINDS = ("router", *DISTRIBUTIONS, "trace")
 
 
 def parse_routing(
-    text: str, *, trace: str | Path | None = None, domain: str | None = None, layer: int | None = None
+    text: str,
+    *,
+    trace: str | Path | None = None,
+    domain: str | None = None,
+    layer: int | None = None,
+    format: str = AUTO,  # noqa: A002  (what it is called everywhere)
 ) -> Workload:
     """Read "router", "trace" or a distribution with its numbers: "uniform", "zipf:1.2", "hot_set:0.1,0.8".
 
-    Numbers left out take their defaults. `trace` names the file, `domain` and `layer` what to take of it; they go with
-    "trace" only. Raises ValueError for anything else, and for a trace that cannot be read.
+    Numbers left out take their defaults. `trace` names the file, in `format`, `domain` and `layer` what to take of it;
+    they go with "trace" only. Raises ValueError for anything else, and for a trace that cannot be read.
     """
     kind, colon, rest = text.strip().partition(":")
     if kind not in KINDS:
@@ -106,7 +112,7 @@ def parse_routing(
             raise ValueError("routing 'trace': expected a trace file, got none")
         if colon:
             raise ValueError(f"routing 'trace': expected no numbers, got {rest!r}")
-        return Workload(kind, trace=open_trace(trace, domain, layer))
+        return Workload(kind, trace=open_trace(trace, domain, layer, format))
     given = [name for name, value in (("trace", trace), ("domain", domain), ("layer", layer)) if value is not None]
     if given:
         raise ValueError(f"routing {kind!r}: {' and '.join(given)} go with the routing 'trace' only")

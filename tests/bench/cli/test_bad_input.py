@@ -78,6 +78,15 @@ CASES = {
     "unknown format": (["place", "--loads", "eight.csv", "--format", "cvs"], "did you mean 'csv'"),
     "format of another ending": (["place", "--loads", "eight.csv", "--format", "sglang"], "ending in .pt, .json"),
     "format without loads": (["place", "--format", "eplb"], "--loads, and none was given"),
+    "how to measure what is not measured": (["place", "--tokens", "64"], "--tokens: expected beside --measure only"),
+    "export of what is measured": (
+        ["place", "--measure", "--device", "cpu", "--policy", "lpt", "--export", "map.json"],
+        "expected it without --measure",
+    ),
+    "costs that are no run": (
+        ["place", "--measure", "--device", "cpu", "--spec", "good.toml", "--ranks", "2", "--costs", "eight.csv"],
+        "eight.csv",
+    ),
     "export of all policies": (["place", "--export", "map.json"], "expected --policy, one of aga"),
     "export in an unknown format": (
         ["place", "--policy", "lpt", "--export", "map.json", "--export-format", "trt"],
