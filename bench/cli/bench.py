@@ -43,7 +43,7 @@ def bench(
             "peers for all of these."
         ),
     ] = None,
-    trace: Annotated[Path | None, typer.Option(help="Routing trace (.npz or .csv) as one more routing.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Recorded routing (see mohge place) as one more routing.")] = None,
     domain: Annotated[str | None, typer.Option(help="Domain of the trace.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16; auto picks by device.")] = "auto",

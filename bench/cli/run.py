@@ -42,7 +42,7 @@ def run(
     context: typer.Context,
     trace: Annotated[
         list[Path] | None,
-        typer.Option("--trace", help="Routing trace (.npz of expert ids or .csv of counts); repeatable."),
+        typer.Option("--trace", help="Recorded routing (see mohge place); repeatable."),
     ] = None,
     domain: Annotated[str | None, typer.Option(help="Domain of the trace.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
