@@ -38,6 +38,8 @@ class Placement:
     note:        what had to be bent to make the placement, or empty
     size_bound:  the same among placements that give every rank equally many experts of every width (within one), where
                  this is one of them; else None
+    cost:        float64[P] the caller's `costs` on the rank, where they were given
+    cost_bound:  proven lower bound on the largest cost over speed, like `bound` on work
     solution:    what a solver said, where one was asked
     problem:     what was asked
     """
@@ -54,6 +56,8 @@ class Placement:
     bound: float
     note: str = ""
     size_bound: float | None = None
+    cost: NDArray[np.float64] | None = None
+    cost_bound: float | None = None
     solution: Solution | None = None
     problem: Problem = field(repr=False, compare=False, kw_only=True)
 
@@ -118,8 +122,8 @@ def allocate(policy: str, spec: LayerSpec, loads: Any, ranks: int, **options: An
     speeds:       how fast each rank is, float[P] or one number; policies that balance, balance time
     memory_cap:   bytes of expert weights a rank can hold, one number or float[P]
     nodes:        nodes the ranks lie on, P/nodes consecutive ones each; eplb keeps groups on one
-    costs:        what to balance in place of FLOPs or rows, float[E], for example predicted seconds; the bound and
-                  `work` stay FLOPs
+    costs:        what to balance in place of FLOPs or rows, float[E], for example predicted seconds; they come to
+                  `cost` and `cost_bound`, and `work` and `bound` stay FLOPs
 
     and what the policy takes besides (POLICIES). Raises ValueError for an unknown policy or option, loads of another
     length, negative, not finite or all zero, ranks below 1 or above the number of copies, and, naming the policy, for
@@ -187,7 +191,9 @@ def score(policy: str, answer: Answer, problem: Problem) -> Placement:
     memory = np.zeros(problem.ranks, dtype=np.int64)
     np.add.at(memory, rank, problem.sizes[expert])
     work = spread(problem.work, answer.replicas, answer.shares, problem.ranks)
-    bound = _bound(problem, answer, float((work / problem.speeds).max()))
+    bound = _bound(problem, answer, problem.work, work, "FLOPs")
+    costs = problem.costs
+    cost = None if costs is None else spread(costs, answer.replicas, answer.shares, problem.ranks)
     return Placement(
         policy=policy,
         spec=problem.spec.name,
@@ -201,6 +207,8 @@ def score(policy: str, answer: Answer, problem: Problem) -> Placement:
         bound=bound,
         note="; ".join(note for note in (answer.note, _uneven(problem)) if note),
         size_bound=_size_bound(problem, answer, bound),
+        cost=cost,
+        cost_bound=None if costs is None or cost is None else _bound(problem, answer, costs, cost, "cost"),
         solution=answer.solution,
         problem=problem,
     )
@@ -213,13 +221,15 @@ def _rows(problem: Problem, answer: Answer) -> NDArray[Any]:
     return rows.astype(np.int64) if whole else rows
 
 
-def _bound(problem: Problem, answer: Answer, reached: float) -> float:
-    """The combinatorial bound, or the solver's where that is higher."""
+def _bound(
+    problem: Problem, answer: Answer, values: NDArray[np.float64], on_ranks: NDArray[np.float64], unit: str
+) -> float:
+    """The combinatorial bound for values [E], which came to on_ranks [P], or the solver's where that is higher."""
     least = int(problem.least.min())
-    bound = lower_bound(problem.work, problem.ranks, speeds=problem.speeds, replicas=problem.replicas, least=least)
+    bound = lower_bound(values, problem.ranks, speeds=problem.speeds, replicas=problem.replicas, least=least)
     solution = answer.solution
-    if solution is not None and solution.unit == "FLOPs":
-        return max(bound, min(solution.bound, reached))
+    if solution is not None and solution.unit == unit:
+        return max(bound, min(solution.bound, float((on_ranks / problem.speeds).max())))
     return bound
 
 

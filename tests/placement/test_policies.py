@@ -183,8 +183,14 @@ def test_costs_replace_rows_and_work() -> None:
         rank_of = allocate(policy, spec, loads, 2, costs=[5.0, 5.0, 1.0, 1.0]).rank_of
         assert rank_of[0] != rank_of[1], policy
         assert rank_of[2] != rank_of[3], policy
-    solution = allocate("exact", spec, loads, 2, costs=[5.0, 5.0, 1.0, 1.0]).solution
+    placement = allocate("exact", spec, loads, 2, costs=[5.0, 5.0, 1.0, 1.0])
+    solution = placement.solution
     assert solution is not None
+    assert placement.cost is not None
+    assert placement.cost.tolist() == [6.0, 6.0]
+    assert placement.cost_bound == 6.0
+    assert (placement.bound, placement.work.max()) == (48.0, 48.0)
+    assert allocate("lpt", spec, loads, 2).cost is None
     assert (solution.unit, solution.value, solution.status) == ("cost", 6.0, "optimal")
 
 

@@ -156,6 +156,10 @@ def test_what_is_interpreted_has_no_time(suite: Any, monkeypatch: pytest.MonkeyP
     result.stdout.fnmatch_lines(["*triton: TRITON_INTERPRET=1 stands in for a GPU*"])
 
 
+def test_all_layers_at_once_are_placed_like_one_after_another(suite: Any) -> None:
+    suite("test_placement.py", "--benchmark-disable", "-k", "hierarchical").assert_outcomes(passed=2, deselected=4)
+
+
 def test_disabled_checks_everything_and_times_nothing(suite: Any) -> None:
     result = suite("test_layer.py", "--benchmark-disable")
     result.assert_outcomes(passed=3)
