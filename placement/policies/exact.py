@@ -158,9 +158,10 @@ class _Program:
             joint = rows(np.tile(cell, 2), np.append(taken, cell), np.append(ones, -ones), self.cells)
             constraints.append(LinearConstraint(joint, -np.inf, 0.0))
         if problem.capped:
-            largest = problem.sizes.max()  # the unit of memory
-            sizes = rows(rank, cell, problem.sizes[expert] / largest, ranks)
-            constraints.append(LinearConstraint(sizes, -np.inf, caps / largest))
+            # In whole units, so that a cap one byte too small is not within the solver's tolerance.
+            unit = np.gcd.reduce(problem.sizes)
+            sizes = rows(rank, cell, problem.sizes[expert] / unit, ranks)
+            constraints.append(LinearConstraint(sizes, -np.inf, np.floor(caps / unit)))
         return constraints
 
     def _answer(self, x: NDArray[np.float64]) -> Answer:

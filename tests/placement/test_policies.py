@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
 import pickle
-import re
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -207,60 +204,6 @@ def test_a_faster_rank_gets_more_work(policy: str) -> None:
 def test_given_slots_are_filled(policy: str) -> None:
     placement = allocate(policy, MOHGE, np.arange(64) + 1, 4, slots=[10, 14, 20, 20], **QUICK.get(policy, {}))
     assert [len(held) for held in placement.held] == [10, 14, 20, 20]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    policy: str
-    options: dict[str, Any]
-    message: str
-    ranks: int = 2
-
-
-REFUSALS = [
-    *(
-        Refusal(policy, {"replicas": 2}, "places every expert once, and 2 replicas were asked for")
-        for policy in ("aga", "contiguous", "one_size_per_rank", "round_robin", "lpt", "stratified")
-    ),
-    Refusal("one_size_per_rank", {}, "needs a whole number of ranks for every width", ranks=3),
-    Refusal("one_size_per_rank", {"slots": [3, 5]}, "fills every rank with its share of one width"),
-    Refusal("round_robin", {"slots": [3, 5]}, "deals experts to the ranks in turn, and the slots"),
-    *(
-        Refusal(policy, {"memory_cap": 143}, "memory_cap: expected ")  # 12 and 24 bytes an expert, 144 in all
-        for policy in ("aga", "contiguous", "one_size_per_rank", "round_robin", "lpt", "stratified")
-    ),
-    Refusal("contiguous", {"memory_cap": 160}, "memory_cap: expected at most 160 bytes of experts on rank 1, got 192"),
-    Refusal("eplb", {"memory_cap": 143}, "memory_cap, slots: expected room for 8 copies"),
-    Refusal("eplb", {"mode": "hierarchical", "nodes": 2, "replicas": 1}, "mode hierarchical: 2 ranks do not divide 9"),
-    Refusal("eplb", {"groups": 3}, "groups: expected a number that divides 8 experts, got 3"),
-    Refusal("eplb", {"mode": "local"}, "mode: expected one of auto, hierarchical, global, got 'local'"),
-    Refusal("exact", {"memory_cap": 143}, "expected limits that some placement keeps; highs proved that none keeps"),
-    Refusal("exact", {"solver": "cplex"}, "solver: expected one of highs, cp-sat, got 'cplex'"),
-    Refusal("exact", {"time_limit_s": 0}, "time_limit_s: expected seconds above 0, got 0"),
-    Refusal("exact", {"solver": "cp-sat", "replicas": 1}, "solver cp-sat places every expert once, and 1 replicas"),
-    Refusal("stratified", {"by": "tokens"}, "by: expected one of work, rows, got 'tokens'"),
-]
-
-
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: f"{refusal.policy} {refusal.message[:20]}")
-def test_a_refusal_names_the_policy_and_the_reason(refusal: Refusal) -> None:
-    spec, loads = layer((1, 2), 4), np.arange(8) + 1
-    with pytest.raises(ValueError, match=rf"^policy '{refusal.policy}':? {re.escape(refusal.message)}"):
-        allocate(refusal.policy, spec, loads, refusal.ranks, **refusal.options)
-
-
-def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        ValueError, match=r"^policy 'exact': solver cp-sat needs OR-tools: pip install 'mohge\[solvers\]'$"
-    ):
-        allocate("exact", layer((1, 2), 4), np.ones(8), 2, solver="cp-sat")
-
-
-@pytest.mark.parametrize("options", [{"slots": "some"}, {"slots": [1, 2]}, {"slots": [9, -1]}, {"speeds": [1.0, 0.0]}])
-def test_bad_options_of_the_problem_are_named(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected "):
-        allocate("lpt", layer((1, 2), 4), np.ones(8), 2, **options)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
