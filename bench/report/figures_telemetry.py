@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..telemetry import MEANS, Trace
+from ..telemetry import FEWEST_READINGS, MEANS, Trace
 from .curves import Floats, drawn
 from .palette import NEUTRAL, colour, faint
 from .plot import Figure, layout, text
@@ -57,13 +57,18 @@ def curves(trace: Trace, begin: float, end: float) -> list[Curve]:
     clock = np.fromiter((reading.t for reading in inside), np.float64, len(inside)) - begin
     found = []
     for panel in PANELS:
+        options = []
         for metric in panel.metrics:
             given = (reading.values.get(metric, np.nan) for reading in inside)
             values = np.fromiter(given, np.float64, len(inside)) * panel.factor
             known = np.isfinite(values)
             if known.any():
-                found.append(Curve(panel, metric, clock[known], values[known]))
+                options.append(Curve(panel, metric, clock[known], values[known]))
+            if known.sum() >= FEWEST_READINGS:
+                # As the means are taken: a better source that gave next to nothing is not the better one.
+                options = options[-1:]
                 break
+        found += options[:1]
     return found
 
 

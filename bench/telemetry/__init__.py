@@ -19,7 +19,7 @@ from .source import (
 )
 from .sources import LIVE, make_source
 from .statistics import mean_interval
-from .summary import MEANS, Window, metric_mean, phase_means, summarize, throttle_shares, window_energy
+from .summary import FEWEST_READINGS, MEANS, Window, metric_mean, phase_means, summarize, throttle_shares, window_energy
 from .sustain import (
     PHASE_S,
     RISE_S,
@@ -35,6 +35,7 @@ from .trace_file import FILE_NAME as TRACE_NAME
 from .trace_file import Cost, Header, Mark, Trace, TraceWriter, boot_id, read_trace
 
 __all__ = [
+    "FEWEST_READINGS",
     "LIVE",
     "MEANS",
     "METRICS",

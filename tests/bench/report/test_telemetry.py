@@ -108,6 +108,15 @@ def test_only_what_the_trace_has_gets_a_panel() -> None:
     assert timeline(bare, [], 5.0, 9.0) is None
 
 
+def test_a_better_metric_with_next_to_no_readings_gives_way() -> None:
+    readings = [
+        Reading(float(t), {"utilization": 0.5} | ({"utilization_ring": 0.9} if t < 2 else {})) for t in range(5)
+    ]
+    few = Trace(Header("nvml", {}, "", 0.1), tuple(readings), ())
+    assert [curve.metric for curve in curves(few, 0.0, 9.0)] == ["utilization"]
+    assert [curve.metric for curve in curves(few, 0.0, 1.0)] == ["utilization_ring"]
+
+
 def test_one_reading_is_drawn_as_a_point() -> None:
     one = Trace(Header("nvml", {}, "", 0.1), (Reading(1.0, {"power_w": 300.0}),), (Mark(0.5, "begin", "a", "layer"),))
     figure = timeline(one, spans_of(one), 0.0, 2.0)
