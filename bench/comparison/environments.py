@@ -70,13 +70,13 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 def _facts(run: Run) -> dict[str, str]:
     here = run.environment
-    gpu = here.gpu or {"name": "none"}
+    gpu = here.gpu or dict.fromkeys((*_GPU_REFUSED, *_GPU_WARNED), "no GPU")
     facts = {"GPU" if name == "name" else f"GPU {name}": gpu.get(name) for name in (*_GPU_REFUSED, *_GPU_WARNED)}
     facts |= {"CPU" if name == "model" else f"CPU {name}": here.cpu.get(name) for name in _CPU}
     facts |= here.libraries
     facts |= {"Python": here.python, "platform": here.platform}
     facts |= {"git revision": _revision(run), "kernel sources": run.source_hash[:12]}
-    return {name: _text(None if value == "" else value) for name, value in facts.items()}
+    return {name.replace("_", " "): _text(None if value == "" else value) for name, value in facts.items()}
 
 
 def disturbances(label: str, run: Run) -> list[str]:

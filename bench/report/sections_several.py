@@ -142,33 +142,45 @@ def _hidden(several: Several, case: SharedCase) -> tuple[str, ...]:
 
 
 def per_run(runs: Sequence[LabelledRun]) -> list[Section]:
-    """The sections of each run alone, those of one name together, with a choice of run and case.
-
-    Where figures of one name have another provenance in another run, they get a section of their own.
-    """
-    merged: dict[tuple[str, str], Section] = {}
-    empty: dict[str, list[tuple[str, str]]] = {}
-    hollow: dict[str, Section] = {}
-    for item in runs:
-        for section in sections(item.run, load_traces(item.run, item.folder)):
-            key = (section.name, section.provenance)
-            if not section.variants:
-                empty.setdefault(section.name, []).append((item.label, section.empty))
-                hollow.setdefault(section.name, section)
-                continue
-            if key not in merged:
-                name = section.name if all(section.name != known for known, _ in merged) else "_".join(key)
-                title = f"{section.title}, run by run"
-                merged[key] = replace(section, name=name, title=title, variants=[])
-            for variant in section.variants:
-                merged[key].variants.append(replace(variant, label=f"{item.label} · {variant.label}"))
-    drawn = [replace(section, lead=_lead(section, empty.get(name, []))) for (name, _), section in merged.items()]
-    return [*drawn, *(section for name, section in hollow.items() if all(name != known for known, _ in merged))]
+    """The sections of each run alone, those of one name together, with a choice of run and case."""
+    found = [(item.label, sections(item.run, load_traces(item.run, item.folder))) for item in runs]
+    by_name = [(label, {section.name: section for section in mine}) for label, mine in found]
+    result = []
+    for name in _order([list(mine) for _, mine in by_name]):
+        result += _together([(label, mine.get(name)) for label, mine in by_name])
+    return result
 
 
-def _lead(section: Section, empty: Sequence[tuple[str, str]]) -> str:
-    """The section's lead, with the runs that have nothing to draw there."""
-    return " ".join([section.lead, *(f"Nothing of {label}: {_lowered(reason)}" for label, reason in empty)])
+def _order(lists: Sequence[Sequence[str]]) -> list[str]:
+    """All names, each behind the one that it follows in its own list."""
+    order: list[str] = []
+    for names in lists:
+        place = 0
+        for name in names:
+            if name not in order:
+                order.insert(place, name)
+            place = order.index(name) + 1
+    return order
+
+
+def _together(found: Sequence[tuple[str, Section | None]]) -> list[Section]:
+    """One section of all runs; where figures of a run have another provenance, one for each. Who has none is said."""
+    drawn: dict[str, Section] = {}
+    missing = []
+    for label, section in found:
+        if section is None or not section.variants:
+            reason = f": {_lowered(section.empty)}" if section is not None else "."
+            missing.append(f"Nothing of {label}{reason}")
+            continue
+        if section.provenance not in drawn:
+            name = f"{section.name}_{section.provenance}" if drawn else section.name
+            title = f"{section.title}, run by run"
+            drawn[section.provenance] = replace(section, name=name, title=title, variants=[])
+        variants = [replace(variant, label=f"{label} · {variant.label}") for variant in section.variants]
+        drawn[section.provenance].variants.extend(variants)
+    if not drawn:
+        return [section for _, section in found if section is not None][:1]
+    return [replace(section, lead=" ".join([section.lead, *missing])) for section in drawn.values()]
 
 
 def _lowered(sentence: str) -> str:

@@ -82,14 +82,14 @@ class Several:
 
     @cached_property
     def cases(self) -> list[SharedCase]:
-        """Every measured case, first those that most runs have timed, then those that a single report puts first."""
+        """Every measured case, first those timed on most machines and in most runs, then as a single report does."""
         found: dict[tuple[object, ...], dict[int, Group]] = {}
         for place, item in enumerate(self.runs):
             for group in measured_groups(item.run):
                 found.setdefault(group.case.key, {})[place] = group
         cases = [SharedCase(next(iter(groups.values())).case, groups) for groups in found.values()]
         order = range(len(cases))
-        ranked = sorted(order, key=lambda index: (*_rank(cases[index]), index), reverse=True)
+        ranked = sorted(order, key=lambda index: (*self._rank(cases[index]), index), reverse=True)
         return [cases[index] for index in ranked]
 
     @property
@@ -114,6 +114,10 @@ class Several:
         """Where a machine's runs are among all."""
         start = self.labels.index(machine.runs[0].label)
         return list(range(start, start + len(machine.runs)))
+
+    def _rank(self, case: SharedCase) -> tuple[int, int, bool, bool, bool, int]:
+        machines = sum(bool(set(self.places(machine)) & set(case.timed)) for machine in self.machines)
+        return machines, len(case.timed), *weight(max(case.groups.values(), key=weight))
 
     def _standing(self) -> str:
         if self.kind == OVER_TIME:
@@ -158,11 +162,6 @@ def _machines(given: Sequence[LabelledRun]) -> tuple[Machine, ...]:
         if names.count(names[place]) > 1:  # such machines differ in the threads that torch had
             threads[place] = f", {group[0].run.environment.cpu.get('threads') or 'unknown'} threads"
     return tuple(Machine(name + more, tuple(group)) for name, more, group in zip(names, threads, ordered, strict=True))
-
-
-def _rank(case: SharedCase) -> tuple[int, bool, bool, bool, int]:
-    best = max(case.groups.values(), key=weight)
-    return len(case.timed), *weight(best)
 
 
 def _timers(several: Several) -> list[str]:

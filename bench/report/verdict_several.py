@@ -11,7 +11,6 @@ from ..comparison import Verdict as Change
 from ..comparison.matching import ways
 from ..records import LabelledRun, Record
 from .cases import case_phrase, case_title, has_interval, interval_or_count, is_timed, scale_text
-from .figures_several import label_of
 from .formats import NONE, digits, interval_text, listed, time_text
 from .palette import colour
 from .several import OVER_TIME, Several, SharedCase, started
@@ -113,8 +112,7 @@ def _machines(several: Several, main: SharedCase, remarks: tuple[str, ...]) -> V
     ranked = sorted(best, key=lambda entry: entry[0].hot.median_us if entry[0].hot else 0.0)
     where = case_phrase(main.case)
     if len(ranked) < 2:
-        only = label_of(several, ranked[0][1])
-        return Verdict("undecided", f"Undecided on {where}: only {only} has times of it.", remarks)
+        return Verdict("undecided", "Undecided: no case was timed on more than one of these machines.", remarks)
     (first, here), (second, there) = ranked[:2]
     assert first.hot is not None
     assert second.hot is not None

@@ -15,8 +15,8 @@ from mohge.bench.records.codec import plain
 from mohge.bench.report.figures_several import MARKERS, MOST_BARS, PATTERNS, side_by_side, ticks, trend
 from mohge.bench.report.page_several import render_several, write_several
 from mohge.bench.report.palette import colour
-from mohge.bench.report.section import Section
-from mohge.bench.report.sections_several import several_sections
+from mohge.bench.report.section import Section, Variant
+from mohge.bench.report.sections_several import _order, _together, several_sections
 from mohge.bench.report.several import BOTH, OVER_TIME, SIDE_BY_SIDE, Several
 from mohge.bench.report.verdict_several import case_table, columns, verdict_several
 
@@ -138,6 +138,21 @@ def test_the_case_most_runs_have_comes_first(build: Any) -> None:
     assert [case.case.tokens for case in several.cases] == [16, 256]
     table = case_table(several, several.cases[1])
     assert [cell["text"] for cell in table["rows"][0]["cells"]] == ["9.00 ms", "–"]
+
+
+def test_a_case_of_all_machines_goes_before_one_of_more_runs(build: Any) -> None:
+    here, shared = build.case(tokens=256), build.case(tokens=16)
+    runs = [build.run([build.passed("a", here, 9), build.passed("a", shared, 2)])]
+    runs += [build.run([build.passed("a", here, 9)]), build.run([build.passed("a", here, 9)])]
+    runs.append(build.run([build.passed("a", shared, 3)]))
+    gpus = (H100, H100, H100, H200)
+    several = Several(
+        [labelled(str(day), run, day=day, gpu=gpu) for day, (run, gpu) in enumerate(zip(runs, gpus, strict=True), 1)]
+    )
+    assert [case.case.tokens for case in several.cases] == [16, 256]
+    assert "fastest on mohge-3b (16 tokens" in verdict_several(several).sentence
+    apart = Several([labelled("x", runs[1], gpu=H100), labelled("y", runs[3], gpu=H200)])
+    assert "no case was timed in more than one" in verdict_several(apart).sentence
 
 
 def test_the_table_has_a_column_per_run_and_keeps_failures(build: Any, times: Any) -> None:
@@ -293,6 +308,32 @@ def test_what_no_run_has_is_said_once(times: Any) -> None:
     found = by_name(Several([labelled("a", times(10, 30)), labelled("b", times(10, 30), day=2)]))
     assert not found["placement"].variants
     assert found["placement"].empty == "This run holds no placements."
+
+
+def test_a_section_keeps_its_place_though_a_run_lacks_it() -> None:
+    assert _order([["a", "c", "d"], ["a", "b", "c"], ["x", "d", "e"]]) == ["x", "a", "b", "c", "d", "e"]
+
+
+def test_figures_of_another_provenance_are_never_under_one_badge(build: Any) -> None:
+    figure = {"data": [], "layout": {}}
+    found = [
+        (
+            label,
+            Section("telemetry", "Telemetry", "Lead.", kind, "Why not.", [Variant("case", figure, "Said.")] * count),
+        )
+        for label, kind, count in (
+            ("a", "measured", 1),
+            ("b", "synthetic", 1),
+            ("c", "measured", 2),
+            ("d", "measured", 0),
+        )
+    ]
+    measured, synthetic = _together([*found, ("e", None)])
+    assert (measured.name, measured.provenance) == ("telemetry", "measured")
+    assert (synthetic.name, synthetic.provenance) == ("telemetry_synthetic", "synthetic")
+    assert [variant.label for variant in measured.variants] == ["a · case", "c · case", "c · case"]
+    assert [variant.label for variant in synthetic.variants] == ["b · case"]
+    assert measured.lead == "Lead. Nothing of d: why not. Nothing of e."
 
 
 # The page
