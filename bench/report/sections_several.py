@@ -179,7 +179,9 @@ def _together(found: Sequence[tuple[str, Section | None]]) -> list[Section]:
         variants = [replace(variant, label=f"{label} · {variant.label}") for variant in section.variants]
         drawn[section.provenance].variants.extend(variants)
     if not drawn:
-        return [section for _, section in found if section is not None][:1]
+        hollow = [section for _, section in found if section is not None]
+        alike = len({section.empty for section in hollow}) == 1
+        return [hollow[0] if alike else replace(hollow[0], empty=" ".join(missing))]
     return [replace(section, lead=" ".join([section.lead, *missing])) for section in drawn.values()]
 
 

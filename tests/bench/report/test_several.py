@@ -334,6 +334,8 @@ def test_figures_of_another_provenance_are_never_under_one_badge(build: Any) -> 
     assert [variant.label for variant in measured.variants] == ["a · case", "c · case", "c · case"]
     assert [variant.label for variant in synthetic.variants] == ["b · case"]
     assert measured.lead == "Lead. Nothing of d: why not. Nothing of e."
+    (neither,) = _together([("a", replace(found[3][1], empty="Off.")), found[3]])
+    assert neither.empty == "Nothing of a: off. Nothing of d: why not."
 
 
 # The page
