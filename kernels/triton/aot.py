@@ -34,20 +34,22 @@ from ..compiled import (
     asked_configuration,
     compile_apart,
     error_line,
+    hopper_opcodes,
     recall,
     remembered,
     run_tool,
     sources_of,
-    tensor_opcodes,
     versions_of,
     write_records,
 )
 from ..values import Value
-from .config import KERNELS, Configuration, Tile, configurations, from_values
+from .config import KERNELS, Configuration, compiled_ahead, configurations, from_values
+from .tile import Tile
 
 CAPABILITY = 90
 DTYPES = {"bfloat16": "*bf16", "float16": "*fp16", "float32": "*fp32"}
 LAYER = "mohge-3b"
+_TILE_LIST = dict.fromkeys(("tile_expert_ptr", "tile_row_ptr", "tile_column_ptr", "tile_count_ptr"), "*i32")
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)")
 
 
@@ -92,8 +94,9 @@ def _jobs(dtypes: Sequence[str]) -> list[Job]:
     from ...dispatch.triton_backend import aot_kernels
 
     spec = LayerSpec.preset(LAYER)
-    result = [job for dtype in dtypes for tiles in configurations(dtype) for job in _gemm_jobs(tiles, spec, dtype)]
-    for kernel in (_activation_base(), *aot_kernels()):
+    result = [job for dtype in dtypes for tiles in compiled_ahead(dtype) for job in _gemm_jobs(tiles, spec, dtype)]
+    activates = [_activate(configurations(dtype)[0].fc1, dtype) for dtype in dtypes]
+    for kernel in (*activates, *aot_kernels()):
         dtype = _dtype(kernel)
         if dtype == "int32" or dtype in dtypes:
             result.append(Job(kernel, _record(kernel.name, "dispatch", dtype)))
@@ -112,47 +115,64 @@ def _record(name: str, configuration: str, dtype: str) -> CompiledRecord:
 
 def _dtype(kernel: AotKernel) -> str:
     """The dtype of the rows a kernel moves, "int32" for one that only makes indices (float32 weights beside them)."""
-    moved = [kernel.signature[name] for name in ("x_ptr", "rows_ptr") if name in kernel.signature]
+    moved = [kernel.signature[name] for name in ("x_ptr", "rows_ptr", "activation_ptr") if name in kernel.signature]
     return next((name for name, pointer in DTYPES.items() if pointer in moved), "int32")
+
+
+def _gemm(name: str, function: Any, tile: Tile, spec: LayerSpec, operands: dict[str, str]) -> AotKernel:
+    """A GEMM's kernel with what both share: the lists, the sizes, the constants."""
+    pointers = {**operands, "expert_offsets_ptr": "*i32", "width_offsets_ptr": "*i64", **_TILE_LIST}
+    aligned = [argument for argument, kind in pointers.items() if kind.startswith("*") and kind != "*i32"]
+    return AotKernel(
+        name=name,
+        function=function,
+        signature={**pointers, "hidden": "i32", "stride_am": "i32", "rows": "i32"},
+        constexprs=tile.constants(spec),
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
+        divisible=(*aligned, "stride_am", *(("hidden",) if spec.hidden % 16 == 0 else ())),
+    )
 
 
 def _gate_up(tile: Tile, spec: LayerSpec, dtype: str) -> AotKernel:
     from .gate_up import gate_up_kernel
 
-    pointers: dict[str, str] = dict.fromkeys(("x_ptr", "gate_up_ptr", "activation_ptr"), DTYPES[dtype])
-    return _gemm(KERNELS[0], gate_up_kernel, tile, spec, {**pointers, "row_token_ptr": "*i32"})
+    pointer = DTYPES[dtype]
+    operands = {
+        "x_ptr": pointer,
+        "row_token_ptr": "*i32",
+        "gate_up": _block(pointer, *tile.weight_block()) if tile.descriptors else pointer,
+        "out_ptr": pointer if tile.split_k == 1 else "*fp32",
+    }
+    return _gemm(KERNELS[0], gate_up_kernel, tile, spec, operands)
 
 
 def _down(tile: Tile, spec: LayerSpec, dtype: str) -> AotKernel:
     from .down import down_kernel
 
-    pointers: dict[str, str] = dict.fromkeys(("activation_ptr", "down_t_ptr", "rows_ptr"), DTYPES[dtype])
-    return _gemm(KERNELS[1], down_kernel, tile, spec, pointers)
+    pointer = DTYPES[dtype]
+    operands = {
+        "activation": _block(pointer, tile.block_m, tile.block_k) if tile.descriptors == 2 else pointer,
+        "down_t": _block(pointer, *tile.weight_block()) if tile.descriptors else pointer,
+        "out_ptr": pointer if tile.split_k == 1 else "*fp32",
+    }
+    return _gemm(KERNELS[1], down_kernel, tile, spec, operands)
 
 
-def _gemm(name: str, function: Any, tile: Tile, spec: LayerSpec, pointers: dict[str, str]) -> AotKernel:
-    """Add what both GEMMs share: the offsets, the work list, the block sizes."""
-    offsets = {"expert_offsets_ptr": "*i32", "width_offsets_ptr": "*i64", "activation_base_ptr": "*i64"}
-    work_list = dict.fromkeys(("tile_expert_ptr", "tile_row_ptr", "tile_column_ptr", "tile_count_ptr"), "*i32")
-    matrices = {**pointers, **offsets, **work_list}
-    divisible = [argument for argument, kind in matrices.items() if kind != "*i32"]
-    return AotKernel(
-        name=name,
-        function=function,
-        signature={**matrices, "hidden": "i32"},
-        constexprs=tile.constants(spec),
-        num_warps=tile.num_warps,
-        num_stages=tile.num_stages,
-        divisible=(*divisible, *(("hidden",) if spec.hidden % 16 == 0 else ())),
-    )
+def _block(pointer: str, rows: int, columns: int) -> str:
+    """The type of a descriptor of blocks."""
+    return f"tensordesc<{pointer.removeprefix('*')}[{rows},{columns}]>"
 
 
-def _activation_base() -> AotKernel:
-    from .ragged import activation_base_kernel
+def _activate(tile: Tile, dtype: str) -> AotKernel:
+    """What adds the splits of an fc1 tile."""
+    from .gate_up import activate_kernel
 
-    pointers = {"expert_offsets_ptr": "*i32", "width_offsets_ptr": "*i64", "activation_base_ptr": "*i64"}
-    signature = {**pointers, "experts": "i32"}
-    return AotKernel("activation_base", activation_base_kernel, signature, {"BLOCK_E": 64}, divisible=tuple(pointers))
+    pointers = {"sums_ptr": "*fp32", "activation_ptr": DTYPES[dtype], "expert_offsets_ptr": "*i32"}
+    signature = {**pointers, "width_offsets_ptr": "*i64", **_TILE_LIST, "stride_am": "i32", "rows": "i32"}
+    constants = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "SPLIT_K": 2}
+    divisible = ("sums_ptr", "activation_ptr", "width_offsets_ptr", "stride_am")
+    return AotKernel("activate", activate_kernel, signature, constants, divisible=divisible)
 
 
 def compile_all(
@@ -204,7 +224,7 @@ def compile_configuration(values: Mapping[str, Value], spec: LayerSpec, dtype: s
 
     Raises ValueError with the rule that the values break.
     """
-    todo = _gemm_jobs(from_values(values, dtype), spec, dtype)
+    todo = _gemm_jobs(from_values(values, spec, dtype), spec, dtype)
     kept = [record for record in map(recalled, todo) if record is not None]
     if len(kept) == len(todo):
         return kept
@@ -255,7 +275,7 @@ def inspect_binary(cubin: bytes, record: CompiledRecord) -> CompiledRecord:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
         usage = run_tool("cuobjdump", "--dump-resource-usage", str(path))
-        opcodes = tensor_opcodes(path)
+        opcodes = hopper_opcodes(path)
     found = _RESOURCES.search(usage)
     if found is None:
         raise RuntimeError("cuobjdump named no registers")
@@ -264,8 +284,9 @@ def inspect_binary(cubin: bytes, record: CompiledRecord) -> CompiledRecord:
         record,
         registers=registers,
         spills=stack + local,
-        tensor_instructions=len(opcodes),
+        tensor_instructions=len(opcodes) - opcodes.count("UTMALDG"),
         warpgroup_instructions=opcodes.count("HGMMA"),
+        descriptor_loads=opcodes.count("UTMALDG"),
     )
 
 
