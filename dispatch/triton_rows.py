@@ -6,6 +6,7 @@ every row once and keeps the sum in registers.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -27,11 +28,13 @@ def permute_rows(
     rows_ptr,
     tokens,
     hidden,
+    UNIT: tl.constexpr,
     TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
     """rows[token_row[t, k], :] = x[t, :] for BLOCK_T tokens and BLOCK_H columns."""
+    hidden = hidden // UNIT * UNIT  # tells the compiler how rows are aligned
     token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     column = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
     mask = (token < tokens)[:, None] & (column < hidden)[None, :]
@@ -49,6 +52,7 @@ def combine_rows(
     y_ptr,
     tokens,
     hidden,
+    UNIT: tl.constexpr,
     SPLITS: tl.constexpr,
     TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr,
@@ -59,6 +63,7 @@ def combine_rows(
 
     rows is [R, H], or [SPLITS, R, H] whose sum over the splits, split 0 first, is meant.
     """
+    hidden = hidden // UNIT * UNIT  # tells the compiler how rows are aligned
     token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     column = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
     mask = (token < tokens)[:, None] & (column < hidden)[None, :]
@@ -107,22 +112,29 @@ def _tiles(tokens: int, top_k: int, hidden: int) -> tuple[tuple[int, int], dict[
     """The launch grid and the compile-time constants, from shapes alone."""
     block_h = min(WIDEST, power_of_two(hidden))
     block_t = min(16, TILE // block_h)
-    constants = {"TOP_K": top_k, "BLOCK_T": block_t, "BLOCK_H": block_h}
+    constants = {"UNIT": math.gcd(hidden, 16), "TOP_K": top_k, "BLOCK_T": block_t, "BLOCK_H": block_h}
     return (ceil_div(tokens, block_t), ceil_div(hidden, block_h)), constants
 
 
 def aot_kernels() -> list[AotKernel]:
-    """The kernels of this file for mohge-3b, H = 1024, K = 6, in every dtype of the layer."""
+    """The kernels of this file for mohge-3b, H = 1024, K = 6, in every dtype of the layer, and in bfloat16 for an H
+    that is no multiple of 16.
+    """
+    return [kernel for dtype in ("bf16", "fp16", "fp32") for kernel in _kernels(dtype, 1024)] + _kernels("bf16", 1032)
+
+
+def _kernels(dtype: str, hidden: int) -> list[AotKernel]:
+    _, constants = _tiles(1, 6, hidden)
+    sizes = {"token_row_ptr": "*i32", "tokens": "i32", "hidden": "i32"}
+    moved = {"x_ptr": f"*{dtype}", "rows_ptr": f"*{dtype}", **sizes}
+    summed = {"rows_ptr": f"*{dtype}", "y_ptr": f"*{dtype}", "row_weight_ptr": "*fp32", **sizes}
     kernels = []
-    _, constants = _tiles(1, 6, 1024)
-    for dtype in ("bf16", "fp16", "fp32"):
-        sizes = {"token_row_ptr": "*i32", "tokens": "i32", "hidden": "i32"}
-        moved = {"x_ptr": f"*{dtype}", "rows_ptr": f"*{dtype}", **sizes}
-        summed = {"rows_ptr": f"*{dtype}", "y_ptr": f"*{dtype}", "row_weight_ptr": "*fp32", **sizes}
-        for name, function, signature, constexprs in (
-            ("permute_rows", permute_rows, moved, constants),
-            ("combine_rows", combine_rows, summed, {**constants, "WIDE": tl.float32, "SPLITS": 1}),
-        ):
-            divisible = (*(argument for argument in signature if argument.endswith("_ptr")), "hidden")
-            kernels.append(AotKernel(f"{name}/{dtype}", function, signature, constexprs, divisible=divisible))
+    for name, function, signature, constexprs in (
+        ("permute_rows", permute_rows, moved, constants),
+        ("combine_rows", combine_rows, summed, {**constants, "WIDE": tl.float32, "SPLITS": 1}),
+    ):
+        divisible = tuple(argument for argument in signature if argument.endswith("_ptr"))
+        divisible += ("hidden",) if hidden % 16 == 0 else ()
+        title = f"{name}/{dtype}" if hidden == 1024 else f"{name}/{dtype}/{hidden}"
+        kernels.append(AotKernel(title, function, signature, constexprs, divisible=divisible))
     return kernels

@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ... import dispatch
 from ...dispatch.aot import AotKernel, compile_ahead
@@ -43,13 +42,12 @@ from ..compiled import (
     write_records,
 )
 from ..values import Value
-from .config import KERNELS, Configuration, compiled_ahead, configurations, from_values
-from .tile import Tile
+from .config import Configuration, compiled_ahead, configurations, from_values
+from .tile import BYTES
 
 CAPABILITY = 90
-DTYPES = {"bfloat16": "*bf16", "float16": "*fp16", "float32": "*fp32"}
+DTYPES = tuple(BYTES)
 LAYER = "mohge-3b"
-_TILE_LIST = dict.fromkeys(("tile_expert_ptr", "tile_row_ptr", "tile_column_ptr", "tile_count_ptr"), "*i32")
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)")
 
 
@@ -65,7 +63,7 @@ class Job:
 class Selection:
     """What to compile: dtypes, and kernels by name; every kernel where none is named."""
 
-    dtypes: tuple[str, ...] = tuple(DTYPES)
+    dtypes: tuple[str, ...] = DTYPES
     kernels: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
@@ -92,87 +90,27 @@ def jobs(selection: Selection = Selection()) -> list[Job]:
 
 def _jobs(dtypes: Sequence[str]) -> list[Job]:
     from ...dispatch.triton_backend import aot_kernels
+    from .signatures import activate, dtype_of
 
     spec = LayerSpec.preset(LAYER)
     result = [job for dtype in dtypes for tiles in compiled_ahead(dtype) for job in _gemm_jobs(tiles, spec, dtype)]
-    activates = [_activate(configurations(dtype)[0].fc1, dtype) for dtype in dtypes]
+    activates = [activate(configurations(dtype)[0].fc1, dtype) for dtype in dtypes]
     for kernel in (*activates, *aot_kernels()):
-        dtype = _dtype(kernel)
+        dtype = dtype_of(kernel)
         if dtype == "int32" or dtype in dtypes:
             result.append(Job(kernel, _record(kernel.name, "dispatch", dtype)))
     return result
 
 
 def _gemm_jobs(configuration: Configuration, spec: LayerSpec, dtype: str) -> list[Job]:
-    """fc1 and fc2 as a layer of this spec launches them."""
-    kernels = (_gate_up(configuration.fc1, spec, dtype), _down(configuration.fc2, spec, dtype))
+    from .signatures import gemms
+
+    kernels = gemms(configuration, spec, dtype)
     return [Job(kernel, _record(kernel.name, configuration.name, dtype)) for kernel in kernels]
 
 
 def _record(name: str, configuration: str, dtype: str) -> CompiledRecord:
     return CompiledRecord(name, configuration, dtype, f"sm_{CAPABILITY}")
-
-
-def _dtype(kernel: AotKernel) -> str:
-    """The dtype of the rows a kernel moves, "int32" for one that only makes indices (float32 weights beside them)."""
-    moved = [kernel.signature[name] for name in ("x_ptr", "rows_ptr", "activation_ptr") if name in kernel.signature]
-    return next((name for name, pointer in DTYPES.items() if pointer in moved), "int32")
-
-
-def _gemm(name: str, function: Any, tile: Tile, spec: LayerSpec, operands: dict[str, str]) -> AotKernel:
-    """A GEMM's kernel with what both share: the lists, the sizes, the constants."""
-    pointers = {**operands, "expert_offsets_ptr": "*i32", "width_offsets_ptr": "*i64", **_TILE_LIST}
-    aligned = [argument for argument, kind in pointers.items() if kind.startswith("*") and kind != "*i32"]
-    return AotKernel(
-        name=name,
-        function=function,
-        signature={**pointers, "hidden": "i32", "stride_am": "i32", "rows": "i32"},
-        constexprs=tile.constants(spec),
-        num_warps=tile.num_warps,
-        num_stages=tile.num_stages,
-        divisible=(*aligned, "stride_am", *(("hidden",) if spec.hidden % 16 == 0 else ())),
-    )
-
-
-def _gate_up(tile: Tile, spec: LayerSpec, dtype: str) -> AotKernel:
-    from .gate_up import gate_up_kernel
-
-    pointer = DTYPES[dtype]
-    operands = {
-        "x_ptr": pointer,
-        "row_token_ptr": "*i32",
-        "gate_up": _block(pointer, *tile.weight_block()) if tile.descriptors else pointer,
-        "out_ptr": pointer if tile.split_k == 1 else "*fp32",
-    }
-    return _gemm(KERNELS[0], gate_up_kernel, tile, spec, operands)
-
-
-def _down(tile: Tile, spec: LayerSpec, dtype: str) -> AotKernel:
-    from .down import down_kernel
-
-    pointer = DTYPES[dtype]
-    operands = {
-        "activation": _block(pointer, tile.block_m, tile.block_k) if tile.descriptors == 2 else pointer,
-        "down_t": _block(pointer, *tile.weight_block()) if tile.descriptors else pointer,
-        "out_ptr": pointer if tile.split_k == 1 else "*fp32",
-    }
-    return _gemm(KERNELS[1], down_kernel, tile, spec, operands)
-
-
-def _block(pointer: str, rows: int, columns: int) -> str:
-    """The type of a descriptor of blocks."""
-    return f"tensordesc<{pointer.removeprefix('*')}[{rows},{columns}]>"
-
-
-def _activate(tile: Tile, dtype: str) -> AotKernel:
-    """What adds the splits of an fc1 tile."""
-    from .gate_up import activate_kernel
-
-    pointers = {"sums_ptr": "*fp32", "activation_ptr": DTYPES[dtype], "expert_offsets_ptr": "*i32"}
-    signature = {**pointers, "width_offsets_ptr": "*i64", **_TILE_LIST, "stride_am": "i32", "rows": "i32"}
-    constants = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "SPLIT_K": 2}
-    divisible = ("sums_ptr", "activation_ptr", "width_offsets_ptr", "stride_am")
-    return AotKernel("activate", activate_kernel, signature, constants, divisible=divisible)
 
 
 def compile_all(
@@ -298,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 when everything compiled, 1 when something did not, 2 for a process that cannot compile."""
     parser = argparse.ArgumentParser(prog="python -m mohge.kernels.triton.aot", description="Compile for sm_90.")
     parser.add_argument("--json", metavar="FILE", default="-", help="where the records go; - is standard output")
-    parser.add_argument("--dtype", action="append", choices=list(DTYPES), help="may be repeated; all by default")
+    parser.add_argument("--dtype", action="append", choices=DTYPES, help="may be repeated; all by default")
     parser.add_argument("--kernel", action="append", metavar="NAME", help="may be repeated; all by default")
     parser.add_argument("--workers", type=int, default=2, help="processes to compile in, 2 by default")
     parser.add_argument("--part", metavar="I/N", help="compile jobs I, I + N, ... in this process, one JSON line each")

@@ -37,6 +37,7 @@ def down_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    UNIT: tl.constexpr,  # H is a multiple of it
     EVEN_N: tl.constexpr,  # H is a multiple of BLOCK_N
     EVEN_K: tl.constexpr,  # every W_e is a multiple of BLOCK_K
     DESCRIPTORS: tl.constexpr,  # 1: down_t is a descriptor of [BLOCK_K, BLOCK_N] blocks; 2: and activation one of rows
@@ -47,6 +48,7 @@ def down_kernel(
     PRECISION: tl.constexpr,
 ):
     """Persistent: program p does tiles p, p + programs, ... of the work list."""
+    hidden = hidden // UNIT * UNIT  # tells the compiler how rows are aligned
     for tile in range(tl.program_id(0), tl.load(tile_count_ptr), tl.num_programs(0)):
         first_row, row_end, width_start, width, column_block, split = locate(  # pyright: ignore[reportGeneralTypeIssues]
             tile, tile_expert_ptr, tile_row_ptr, tile_column_ptr, expert_offsets_ptr, width_offsets_ptr, SPLIT_K

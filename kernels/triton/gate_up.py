@@ -40,6 +40,7 @@ def gate_up_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    UNIT: tl.constexpr,  # H is a multiple of it
     EVEN_K: tl.constexpr,  # H is a multiple of BLOCK_K
     DESCRIPTORS: tl.constexpr,  # 1: gate_up is a descriptor of [2 BLOCK_N, BLOCK_K] blocks; 0: a pointer
     SWAP: tl.constexpr,  # compute the transpose, so that the weights are the operand with many rows
@@ -49,6 +50,7 @@ def gate_up_kernel(
     PRECISION: tl.constexpr,
 ):
     """Persistent: program p does tiles p, p + programs, ... of the work list."""
+    hidden = hidden // UNIT * UNIT  # tells the compiler how rows are aligned
     for tile in tl.range(  # pyright: ignore[reportGeneralTypeIssues]
         tl.program_id(0),
         tl.load(tile_count_ptr),

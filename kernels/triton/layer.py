@@ -1,4 +1,4 @@
-"""The layer: work lists, fc1, fc2, combine. Five launches, none sized by anything only the device knows.
+"""The layer: work lists, fc1, fc2, combine. Four launches, none sized by anything only the device knows.
 
 Its floor for `mohge-3b`, 16384 tokens of uniform routing (R = 98304 rows, 1536 an expert), bfloat16, one H200 with a
 matrix rate of 790 TFLOP/s and a copy rate of 4.3 TB/s, both measured:
@@ -24,8 +24,9 @@ import torch
 from numpy.typing import NDArray
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from ...dispatch import DispatchPlan, TileSchedule, load_backend
+from ...dispatch import DispatchPlan, TileSchedule
 from ...dispatch.triton_rows import combine_splits
+from ...dispatch.triton_schedule import ListRequest, make_two_schedules
 from ...reference import ExpertWeights, LayerSpec
 from ..choice import Choices, check_routing_class
 from ..common import check_call, dtype_name
@@ -147,7 +148,9 @@ class TritonLayer:
     def plan(self, plan: DispatchPlan) -> Work:
         """The work lists of both GEMMs, made on the device."""
         configuration = self.choices.of(plan.tokens, self.routing_class)
-        return Work(configuration, self._schedule(plan, configuration.fc1), self._schedule(plan, configuration.fc2))
+        with _on(self.device):
+            lists = (self._list(configuration.fc1), self._list(configuration.fc2))
+            return Work(configuration, *make_two_schedules(plan, self.weights.order, *lists))
 
     def gate_up(self, x: torch.Tensor, plan: DispatchPlan, work: Work, buffers: Buffers) -> None:
         """fc1: fill `buffers.activation`."""
@@ -191,10 +194,9 @@ class TritonLayer:
             sums=None if fc1 == 1 else empty(fc1, plan.rows, 2 * stride, dtype=torch.float32),
         )
 
-    def _schedule(self, plan: DispatchPlan, tile: Tile) -> TileSchedule:
+    def _list(self, tile: Tile) -> ListRequest:
         columns = self.columns[tile]
-        make_schedule = load_backend("triton").make_schedule
-        return make_schedule(plan, tile.block_m, columns.blocks, self.weights.order, columns.most, tile.band)
+        return ListRequest(tile.block_m, columns.blocks, columns.most, tile.band)
 
     def _lists(self, plan: DispatchPlan, schedule: TileSchedule) -> tuple[torch.Tensor, ...]:
         """What every kernel reads to find its tiles, in the order of its arguments."""

@@ -5,6 +5,7 @@ Plain data: nothing here imports Triton or touches a device. A rule is either of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,7 @@ class Tile:
             own = {"EVEN_N": spec.hidden % self.block_n == 0, "SPECIALISE": self.loop == SPECIALISED}
         return {
             **own,
+            "UNIT": math.gcd(spec.hidden, 16),
             "BLOCK_M": self.block_m,
             "BLOCK_N": self.block_n,
             "BLOCK_K": self.block_k,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from mohge.kernels.compiled import CompiledRecord, remembered
+from mohge.kernels.compiled import STAND_INS, CompiledRecord, remembered
 from mohge.kernels.triton.aot import (
     AotKernel,
     Job,
@@ -75,6 +78,33 @@ def test_binary_loads_through_descriptors_where_asked(compiled: dict, dtype: str
 def test_sums_of_splits_are_added_without_spilling(compiled: dict, dtype: str) -> None:
     record = compiled["activate", "dispatch", dtype]
     assert (record.error, record.spills, record.tensor_instructions) == (None, 0, 0)
+
+
+SIXTEEN_BYTES = """
+import json, re
+from mohge.dispatch.aot import compile_ahead
+from mohge.kernels.triton.config import LARGE, MEDIUM, SMALL
+from mohge.kernels.triton.signatures import gemms
+from mohge.reference import LayerSpec
+
+spec = LayerSpec("odd widths, H a multiple of 8 only", 1032, (385, 7), 2, 1, 2)
+for tiles in (SMALL, MEDIUM, LARGE):
+    for kernel in gemms(tiles.for_layer(spec, "bfloat16"), spec, "bfloat16"):
+        ptx = compile_ahead(kernel).asm["ptx"]
+        copies = re.findall(r"cp\\.async\\.c[ag][^;]* (0x[0-9a-f]+), ", ptx)
+        stores = re.findall(r"st\\.global([.\\w]*)", ptx)
+        print(json.dumps([kernel.name, tiles.name, sorted(set(copies)), sorted(set(stores)), ptx.count(".local")]))
+"""
+
+
+def test_odd_widths_and_a_hidden_size_of_any_multiple_of_8_move_16_bytes_at_a_time() -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in STAND_INS}
+    done = subprocess.run([sys.executable, "-c", SIXTEEN_BYTES], capture_output=True, text=True, env=kept, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 6
+    for name, tiles, copies, stores, local in lines:
+        assert (copies, stores, local) == (["0x10"], [".v4.b32"], 0), (name, tiles)
 
 
 def test_everything_is_listed_once_and_dispatch_is_there_too() -> None:
