@@ -16,6 +16,30 @@ ALIGNMENT = 16
 
 
 @triton.jit
+def turns(count):
+    """How many of `count` tiles this program does: as `tile_of` deals them."""
+    whole = count // tl.num_programs(0)
+    return whole + (_place(whole) < count % tl.num_programs(0)).to(tl.int32)
+
+
+@triton.jit
+def tile_of(turn):
+    """The tile of this program's turn 0, 1, ...: dealt forward and backward in turn.
+
+    Tiles become shorter along fc2's list, and dealt forward only the first program would get the longest of each turn.
+    For `mohge-3b`, 64 tokens of uniform routing on 264 programs, the simulated makespan is 1.27 times the mean dealt
+    forward, 1.03 times dealt so, and 1.03 times by an atomic counter, which would give programs other tiles each run.
+    """
+    return turn * tl.num_programs(0) + _place(turn)
+
+
+@triton.jit
+def _place(turn):
+    program = tl.program_id(0)
+    return tl.where(turn % 2 == 0, program, tl.num_programs(0) - 1 - program)
+
+
+@triton.jit
 def locate(
     tile,
     tile_expert_ptr,

@@ -88,7 +88,7 @@ ALTERNATIVES = (
     ),
     Configuration(
         name="large_overlapped",
-        fc1=Tile(128, 128, 64, num_warps=8, num_stages=4, descriptors=1, loop=FLATTENED, epilogue=2, outputs=2),
+        fc1=Tile(128, 128, 64, num_warps=8, num_stages=3, descriptors=1, loop=FLATTENED, outputs=2),
         fc2=Tile(64, 128, 64, num_warps=4, num_stages=4, descriptors=2, loop=SPECIALISED),
     ),
     Configuration(

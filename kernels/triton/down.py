@@ -14,7 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .blocks import aligned, locate, share, store_block
+from .blocks import aligned, locate, share, store_block, tile_of, turns
 
 # Only single integers are read through these: their alignment would change nothing but the number of compilations.
 _LISTS = ("expert_offsets_ptr", "tile_expert_ptr", "tile_row_ptr", "tile_column_ptr", "tile_count_ptr")
@@ -47,9 +47,10 @@ def down_kernel(
     PARTS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Persistent: program p does tiles p, p + programs, ... of the work list."""
+    """Persistent: each program does every so many tiles of the work list, see `tile_of`."""
     hidden = hidden // UNIT * UNIT  # tells the compiler how rows are aligned
-    for tile in range(tl.program_id(0), tl.load(tile_count_ptr), tl.num_programs(0)):
+    for turn in range(turns(tl.load(tile_count_ptr))):
+        tile = tile_of(turn)
         first_row, row_end, width_start, width, column_block, split = locate(  # pyright: ignore[reportGeneralTypeIssues]
             tile, tile_expert_ptr, tile_row_ptr, tile_column_ptr, expert_offsets_ptr, width_offsets_ptr, SPLIT_K
         )

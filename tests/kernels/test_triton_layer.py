@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 
 from mohge.dispatch import DispatchPlan, make_plan
 from mohge.kernels.triton import IMPLEMENTATION
+from mohge.kernels.triton.blocks import tile_of, turns
 from mohge.kernels.triton.config import LARGE, LARGE_FLOAT32, MEDIUM, SMALL, TINY, Configuration
 from mohge.kernels.triton.tile import FLATTENED, SPECIALISED, Tile
 from mohge.reference import DenseExpert, ExpertWeights, LayerSpec, Routing, expert_ffn
@@ -221,6 +224,25 @@ def test_shared_expert_is_added() -> None:
     this = problem(CASES[3], torch.float32, shared_width=20)
     layer = IMPLEMENTATION.prepare(this.spec, this.weights, DEVICE, torch.float32)
     assert relative_error(layer(this.x, this.plan), this.expected) < TOLERANCE[torch.float32]
+
+
+@triton.jit
+def deal_kernel(done_ptr, count, programs):
+    for turn in range(turns(count)):
+        tl.store(done_ptr + tile_of(turn) * programs + tl.program_id(0), turn + 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 6, 7, 12, 13])
+def test_every_tile_is_dealt_once_forward_and_backward_in_turn(count: int) -> None:
+    programs = 3
+    done = torch.zeros(count + 1, programs, dtype=torch.int32, device=DEVICE)
+    deal_kernel[(programs,)](done, count, programs)  # pyright: ignore[reportArgumentType]
+    order = [*range(programs), *reversed(range(programs))]
+    for tile in range(count):
+        expected = [0] * programs
+        expected[order[tile % len(order)]] = tile // programs + 1
+        assert done[tile].tolist() == expected
+    assert done[count].tolist() == [0] * programs
 
 
 def test_executed_flops_count_whole_tiles_of_the_used_experts() -> None:
