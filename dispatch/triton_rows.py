@@ -6,6 +6,7 @@ every row once and keeps the sum in registers.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -27,11 +28,13 @@ def permute_rows(
     rows_ptr,
     tokens,
     hidden,
+    UNIT: tl.constexpr,
     TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
     """rows[token_row[t, k], :] = x[t, :] for BLOCK_T tokens and BLOCK_H columns."""
+    hidden = hidden // UNIT * UNIT  # tells the compiler how rows are aligned
     token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     column = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
     mask = (token < tokens)[:, None] & (column < hidden)[None, :]
@@ -49,12 +52,18 @@ def combine_rows(
     y_ptr,
     tokens,
     hidden,
+    UNIT: tl.constexpr,
+    SPLITS: tl.constexpr,
     TOP_K: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_H: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """y[t, :] = sum over k of row_weight[r] * rows[r, :], r = token_row[t, k], in order of k, accumulated in WIDE."""
+    """y[t, :] = sum over k of row_weight[r] * rows[r, :], r = token_row[t, k], in order of k, accumulated in WIDE.
+
+    rows is [R, H], or [SPLITS, R, H] whose sum over the splits, split 0 first, is meant.
+    """
+    hidden = hidden // UNIT * UNIT  # tells the compiler how rows are aligned
     token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     column = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
     mask = (token < tokens)[:, None] & (column < hidden)[None, :]
@@ -62,8 +71,12 @@ def combine_rows(
     for slot in tl.static_range(TOP_K):  # pyright: ignore[reportGeneralTypeIssues]
         row = tl.load(token_row_ptr + token.to(tl.int64) * TOP_K + slot, mask=token < tokens, other=0)
         weight = tl.load(row_weight_ptr + row, mask=token < tokens, other=0.0).to(WIDE)
-        values = tl.load(rows_ptr + row.to(tl.int64)[:, None] * hidden + column[None, :], mask=mask, other=0.0)
-        total += weight[:, None] * values.to(WIDE)
+        row_ptrs = rows_ptr + row.to(tl.int64)[:, None] * hidden + column[None, :]
+        values = tl.load(row_ptrs, mask=mask, other=0.0).to(WIDE)
+        for split in tl.static_range(1, SPLITS):  # pyright: ignore[reportGeneralTypeIssues]
+            offset = tokens.to(tl.int64) * TOP_K * hidden * split
+            values += tl.load(row_ptrs + offset, mask=mask, other=0.0).to(WIDE)
+        total += weight[:, None] * values
     tl.store(
         y_ptr + token.to(tl.int64)[:, None] * hidden + column[None, :], total.to(y_ptr.dtype.element_ty), mask=mask
     )
@@ -80,11 +93,18 @@ def permute(x: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
 
 def combine(rows: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
     """See `Backend.combine`; rows contiguous."""
-    y = rows.new_empty(plan.tokens, rows.shape[1])
+    return combine_splits(rows[None], plan, rows.dtype)
+
+
+def combine_splits(rows: torch.Tensor, plan: DispatchPlan, dtype: torch.dtype) -> torch.Tensor:
+    """`combine` of the sum of rows [splits, R, H] over the splits, in their order, to y [T, H] of `dtype`."""
+    splits, _, hidden = rows.shape
+    y = torch.empty((plan.tokens, hidden), dtype=dtype, device=rows.device)
     if y.numel():
-        grid, constants = _tiles(plan.tokens, plan.top_k, rows.shape[1])
+        grid, constants = _tiles(plan.tokens, plan.top_k, hidden)
         constants["WIDE"] = tl.float64 if rows.dtype == torch.float64 else tl.float32
-        combine_rows[grid](rows, plan.token_row, plan.row_weight, y, plan.tokens, rows.shape[1], **constants)
+        constants["SPLITS"] = splits
+        combine_rows[grid](rows, plan.token_row, plan.row_weight, y, plan.tokens, hidden, **constants)
     return y
 
 
@@ -92,22 +112,29 @@ def _tiles(tokens: int, top_k: int, hidden: int) -> tuple[tuple[int, int], dict[
     """The launch grid and the compile-time constants, from shapes alone."""
     block_h = min(WIDEST, power_of_two(hidden))
     block_t = min(16, TILE // block_h)
-    constants = {"TOP_K": top_k, "BLOCK_T": block_t, "BLOCK_H": block_h}
+    constants = {"UNIT": math.gcd(hidden, 16), "TOP_K": top_k, "BLOCK_T": block_t, "BLOCK_H": block_h}
     return (ceil_div(tokens, block_t), ceil_div(hidden, block_h)), constants
 
 
 def aot_kernels() -> list[AotKernel]:
-    """The kernels of this file for mohge-3b, H = 1024, K = 6, in every dtype of the layer."""
+    """The kernels of this file for mohge-3b, H = 1024, K = 6, in every dtype of the layer, and in bfloat16 for an H
+    that is no multiple of 16.
+    """
+    return [kernel for dtype in ("bf16", "fp16", "fp32") for kernel in _kernels(dtype, 1024)] + _kernels("bf16", 1032)
+
+
+def _kernels(dtype: str, hidden: int) -> list[AotKernel]:
+    _, constants = _tiles(1, 6, hidden)
+    sizes = {"token_row_ptr": "*i32", "tokens": "i32", "hidden": "i32"}
+    moved = {"x_ptr": f"*{dtype}", "rows_ptr": f"*{dtype}", **sizes}
+    summed = {"rows_ptr": f"*{dtype}", "y_ptr": f"*{dtype}", "row_weight_ptr": "*fp32", **sizes}
     kernels = []
-    _, constants = _tiles(1, 6, 1024)
-    for dtype in ("bf16", "fp16", "fp32"):
-        sizes = {"token_row_ptr": "*i32", "tokens": "i32", "hidden": "i32"}
-        moved = {"x_ptr": f"*{dtype}", "rows_ptr": f"*{dtype}", **sizes}
-        summed = {"rows_ptr": f"*{dtype}", "y_ptr": f"*{dtype}", "row_weight_ptr": "*fp32", **sizes}
-        for name, function, signature, constexprs in (
-            ("permute_rows", permute_rows, moved, constants),
-            ("combine_rows", combine_rows, summed, {**constants, "WIDE": tl.float32}),
-        ):
-            divisible = (*(argument for argument in signature if argument.endswith("_ptr")), "hidden")
-            kernels.append(AotKernel(f"{name}/{dtype}", function, signature, constexprs, divisible=divisible))
+    for name, function, signature, constexprs in (
+        ("permute_rows", permute_rows, moved, constants),
+        ("combine_rows", combine_rows, summed, {**constants, "WIDE": tl.float32, "SPLITS": 1}),
+    ):
+        divisible = tuple(argument for argument in signature if argument.endswith("_ptr"))
+        divisible += ("hidden",) if hidden % 16 == 0 else ()
+        title = f"{name}/{dtype}" if hidden == 1024 else f"{name}/{dtype}/{hidden}"
+        kernels.append(AotKernel(title, function, signature, constexprs, divisible=divisible))
     return kernels

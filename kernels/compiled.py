@@ -22,7 +22,7 @@ from typing import Any
 from ..dispatch.cache import cache_folder, content_key, store
 from ..reference import LayerSpec
 
-_TENSOR_OPCODE = re.compile(r"\b(HGMMA|HMMA|QGMMA|IMMA|DMMA)\b")
+_OPCODE = re.compile(r"\b(HGMMA|HMMA|QGMMA|IMMA|DMMA|UTMALDG)\b")
 # A process with one of these set interprets or simulates, and cannot compile.
 STAND_INS = ("TRITON_INTERPRET", "NUMBA_ENABLE_CUDASIM")
 
@@ -37,6 +37,7 @@ class CompiledRecord:
     shared_bytes:           shared memory of a block, static and asked for at launch
     tensor_instructions:    tensor-core instructions in the machine code
     warpgroup_instructions: those of them that are Hopper's warpgroup ones (HGMMA)
+    descriptor_loads:       loads of a block through a tensor descriptor (TMA); None where nobody looked
     """
 
     name: str
@@ -48,6 +49,7 @@ class CompiledRecord:
     shared_bytes: int | None = None
     tensor_instructions: int | None = None
     warpgroup_instructions: int | None = None
+    descriptor_loads: int | None = None
     error: str | None = None
 
 
@@ -121,7 +123,12 @@ def run_tool(name: str, *arguments: str) -> str:
 
 def tensor_opcodes(cubin: Path) -> list[str]:
     """The tensor-core instructions in a binary's machine code, "HMMA", "HGMMA" and so on, in order."""
-    return _TENSOR_OPCODE.findall(run_tool("nvdisasm", "-c", str(cubin)))
+    return [opcode for opcode in hopper_opcodes(cubin) if opcode != "UTMALDG"]
+
+
+def hopper_opcodes(cubin: Path) -> list[str]:
+    """The same with "UTMALDG", a load through a tensor descriptor, among them."""
+    return _OPCODE.findall(run_tool("nvdisasm", "-c", str(cubin)))
 
 
 def error_line(error: Exception) -> str:

@@ -36,6 +36,7 @@ class TileShape:
 
     outputs: sums behind one output column: 2 for fc1, whose columns need a gate and an up sum, else 1
     threads: per block
+    splits:  how many entries share the steps of a block, evenly to within one; each writes its sums in float32
     """
 
     rows: int
@@ -43,6 +44,7 @@ class TileShape:
     depth: int
     outputs: int
     threads: int
+    splits: int = 1
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,16 @@ def _gemm_work(
 ) -> GemmWork:
     """One GEMM: experts of counts[e] rows, inner[e] deep and outer[e] wide; `inputs` elements of activations exist."""
     row_blocks, columns = -(-counts // tile.rows), -(-outer // tile.columns)
-    flops = 2 * tile.outputs * tile.rows * tile.columns * (-(-inner // tile.depth) * tile.depth)
+    entries = row_blocks * columns * tile.splits
+    flops = 2 * tile.outputs * tile.rows * tile.columns * (-(-inner // tile.depth) * tile.depth) / tile.splits
     order = np.argsort(-widths, kind="stable")
     weights = tile.outputs * inner * outer
     written = int(counts @ outer)
     read = int((counts * inner * columns + weights * row_blocks).sum())
     return GemmWork(
         kernel=kernel,
-        tile_flops=np.repeat(flops[order], (row_blocks * columns)[order]).astype(np.float64),
-        bytes=itemsize * (read + written),
+        tile_flops=np.repeat(flops[order], entries[order]).astype(np.float64),
+        bytes=itemsize * read + (itemsize * written if tile.splits == 1 else 4 * tile.outputs * tile.splits * written),
         least_bytes=itemsize * (inputs + int(weights[counts > 0].sum()) + written),
         threads=tile.threads,
     )

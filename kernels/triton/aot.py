@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ... import dispatch
 from ...dispatch.aot import AotKernel, compile_ahead
@@ -34,19 +33,20 @@ from ..compiled import (
     asked_configuration,
     compile_apart,
     error_line,
+    hopper_opcodes,
     recall,
     remembered,
     run_tool,
     sources_of,
-    tensor_opcodes,
     versions_of,
     write_records,
 )
 from ..values import Value
-from .config import KERNELS, Configuration, Tile, configurations, from_values
+from .config import Configuration, compiled_ahead, configurations, from_values
+from .tile import BYTES
 
 CAPABILITY = 90
-DTYPES = {"bfloat16": "*bf16", "float16": "*fp16", "float32": "*fp32"}
+DTYPES = tuple(BYTES)
 LAYER = "mohge-3b"
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)")
 
@@ -63,7 +63,7 @@ class Job:
 class Selection:
     """What to compile: dtypes, and kernels by name; every kernel where none is named."""
 
-    dtypes: tuple[str, ...] = tuple(DTYPES)
+    dtypes: tuple[str, ...] = DTYPES
     kernels: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
@@ -90,69 +90,27 @@ def jobs(selection: Selection = Selection()) -> list[Job]:
 
 def _jobs(dtypes: Sequence[str]) -> list[Job]:
     from ...dispatch.triton_backend import aot_kernels
+    from .signatures import activate, dtype_of
 
     spec = LayerSpec.preset(LAYER)
-    result = [job for dtype in dtypes for tiles in configurations(dtype) for job in _gemm_jobs(tiles, spec, dtype)]
-    for kernel in (_activation_base(), *aot_kernels()):
-        dtype = _dtype(kernel)
+    result = [job for dtype in dtypes for tiles in compiled_ahead(dtype) for job in _gemm_jobs(tiles, spec, dtype)]
+    activates = [activate(configurations(dtype)[0].fc1, dtype) for dtype in dtypes]
+    for kernel in (*activates, *aot_kernels()):
+        dtype = dtype_of(kernel)
         if dtype == "int32" or dtype in dtypes:
             result.append(Job(kernel, _record(kernel.name, "dispatch", dtype)))
     return result
 
 
 def _gemm_jobs(configuration: Configuration, spec: LayerSpec, dtype: str) -> list[Job]:
-    """fc1 and fc2 as a layer of this spec launches them."""
-    kernels = (_gate_up(configuration.fc1, spec, dtype), _down(configuration.fc2, spec, dtype))
+    from .signatures import gemms
+
+    kernels = gemms(configuration, spec, dtype)
     return [Job(kernel, _record(kernel.name, configuration.name, dtype)) for kernel in kernels]
 
 
 def _record(name: str, configuration: str, dtype: str) -> CompiledRecord:
     return CompiledRecord(name, configuration, dtype, f"sm_{CAPABILITY}")
-
-
-def _dtype(kernel: AotKernel) -> str:
-    """The dtype of the rows a kernel moves, "int32" for one that only makes indices (float32 weights beside them)."""
-    moved = [kernel.signature[name] for name in ("x_ptr", "rows_ptr") if name in kernel.signature]
-    return next((name for name, pointer in DTYPES.items() if pointer in moved), "int32")
-
-
-def _gate_up(tile: Tile, spec: LayerSpec, dtype: str) -> AotKernel:
-    from .gate_up import gate_up_kernel
-
-    pointers: dict[str, str] = dict.fromkeys(("x_ptr", "gate_up_ptr", "activation_ptr"), DTYPES[dtype])
-    return _gemm(KERNELS[0], gate_up_kernel, tile, spec, {**pointers, "row_token_ptr": "*i32"})
-
-
-def _down(tile: Tile, spec: LayerSpec, dtype: str) -> AotKernel:
-    from .down import down_kernel
-
-    pointers: dict[str, str] = dict.fromkeys(("activation_ptr", "down_t_ptr", "rows_ptr"), DTYPES[dtype])
-    return _gemm(KERNELS[1], down_kernel, tile, spec, pointers)
-
-
-def _gemm(name: str, function: Any, tile: Tile, spec: LayerSpec, pointers: dict[str, str]) -> AotKernel:
-    """Add what both GEMMs share: the offsets, the work list, the block sizes."""
-    offsets = {"expert_offsets_ptr": "*i32", "width_offsets_ptr": "*i64", "activation_base_ptr": "*i64"}
-    work_list = dict.fromkeys(("tile_expert_ptr", "tile_row_ptr", "tile_column_ptr", "tile_count_ptr"), "*i32")
-    matrices = {**pointers, **offsets, **work_list}
-    divisible = [argument for argument, kind in matrices.items() if kind != "*i32"]
-    return AotKernel(
-        name=name,
-        function=function,
-        signature={**matrices, "hidden": "i32"},
-        constexprs=tile.constants(spec),
-        num_warps=tile.num_warps,
-        num_stages=tile.num_stages,
-        divisible=(*divisible, *(("hidden",) if spec.hidden % 16 == 0 else ())),
-    )
-
-
-def _activation_base() -> AotKernel:
-    from .ragged import activation_base_kernel
-
-    pointers = {"expert_offsets_ptr": "*i32", "width_offsets_ptr": "*i64", "activation_base_ptr": "*i64"}
-    signature = {**pointers, "experts": "i32"}
-    return AotKernel("activation_base", activation_base_kernel, signature, {"BLOCK_E": 64}, divisible=tuple(pointers))
 
 
 def compile_all(
@@ -204,7 +162,7 @@ def compile_configuration(values: Mapping[str, Value], spec: LayerSpec, dtype: s
 
     Raises ValueError with the rule that the values break.
     """
-    todo = _gemm_jobs(from_values(values, dtype), spec, dtype)
+    todo = _gemm_jobs(from_values(values, spec, dtype), spec, dtype)
     kept = [record for record in map(recalled, todo) if record is not None]
     if len(kept) == len(todo):
         return kept
@@ -255,7 +213,7 @@ def inspect_binary(cubin: bytes, record: CompiledRecord) -> CompiledRecord:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
         usage = run_tool("cuobjdump", "--dump-resource-usage", str(path))
-        opcodes = tensor_opcodes(path)
+        opcodes = hopper_opcodes(path)
     found = _RESOURCES.search(usage)
     if found is None:
         raise RuntimeError("cuobjdump named no registers")
@@ -264,8 +222,9 @@ def inspect_binary(cubin: bytes, record: CompiledRecord) -> CompiledRecord:
         record,
         registers=registers,
         spills=stack + local,
-        tensor_instructions=len(opcodes),
+        tensor_instructions=len(opcodes) - opcodes.count("UTMALDG"),
         warpgroup_instructions=opcodes.count("HGMMA"),
+        descriptor_loads=opcodes.count("UTMALDG"),
     )
 
 
@@ -277,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 when everything compiled, 1 when something did not, 2 for a process that cannot compile."""
     parser = argparse.ArgumentParser(prog="python -m mohge.kernels.triton.aot", description="Compile for sm_90.")
     parser.add_argument("--json", metavar="FILE", default="-", help="where the records go; - is standard output")
-    parser.add_argument("--dtype", action="append", choices=list(DTYPES), help="may be repeated; all by default")
+    parser.add_argument("--dtype", action="append", choices=DTYPES, help="may be repeated; all by default")
     parser.add_argument("--kernel", action="append", metavar="NAME", help="may be repeated; all by default")
     parser.add_argument("--workers", type=int, default=2, help="processes to compile in, 2 by default")
     parser.add_argument("--part", metavar="I/N", help="compile jobs I, I + N, ... in this process, one JSON line each")

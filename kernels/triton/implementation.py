@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..choice import Choices, choices
 from ..values import Value, broken_rule
-from .config import SHARED_BYTES, Configuration, choose, configurations, from_values, space, to_values
+from .config import SHARED_BYTES, Configuration, choose, from_values, offered, space, to_values
 
 if TYPE_CHECKING:
     import torch
@@ -79,9 +79,9 @@ class TritonImplementation:
         """See `Tunable.space` and, for the reasons, `config.py`."""
         return space(dtype)
 
-    def check_values(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> str | None:  # noqa: ARG002
+    def check_values(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> str | None:
         """See `Tunable.check_values`."""
-        return broken_rule(lambda: from_values(values, dtype))
+        return broken_rule(lambda: from_values(values, spec, dtype))
 
     def current_values(self, spec: LayerSpec, rows: int, dtype: str) -> dict[str, Value]:
         """See `Tunable.current_values`."""
@@ -99,7 +99,7 @@ class TritonImplementation:
         self, values: Mapping[str, Value], counts: NDArray[np.int64], spec: LayerSpec, dtype: str
     ) -> list[GemmWork]:
         """See `Tunable.gemm_work`."""
-        return from_values(values, dtype).works(counts, spec, dtype)
+        return from_values(values, spec, dtype).works(counts, spec, dtype)
 
     def prepare_values(
         self,
@@ -112,7 +112,7 @@ class TritonImplementation:
         """See `Tunable.prepare_values`."""
         from ..common import dtype_name
 
-        return self.prepare(spec, weights, device, dtype, from_values(values, dtype_name(dtype)))
+        return self.prepare(spec, weights, device, dtype, from_values(values, spec, dtype_name(dtype)))
 
     def _choices(
         self, spec: LayerSpec, dtype: str, gpu: str, fixed: Configuration | None = None
@@ -122,10 +122,10 @@ class TritonImplementation:
             gpu,
             spec,
             dtype,
-            built_in=lambda rows: choose(rows, spec.experts, dtype),
-            offered=configurations(dtype),
-            parse=lambda values: from_values(values, dtype),
-            fixed=fixed,
+            built_in=lambda rows: choose(rows, spec, dtype),
+            offered=offered(spec, dtype),
+            parse=lambda values: from_values(values, spec, dtype),
+            fixed=fixed and fixed.for_layer(spec, dtype),
         )
 
 

@@ -50,6 +50,26 @@ def test_schedule_equals_the_reference(backend, block_rows, band, routing_case, 
     assert_same_schedule(schedule, plan, block_rows, columns, order, band)
 
 
+def test_two_lists_of_one_launch_are_those_of_two(routing_case, usable_backend):
+    usable_backend("triton")
+    from mohge.dispatch.triton_schedule import ListRequest, make_two_schedules
+
+    plan = make_plan(routing_case.routing, routing_case.spec, "torch")
+    on_device = DispatchPlan(**{name: torch.from_numpy(array) for name, array in vars(plan).items()})
+    generator = np.random.default_rng(3)
+    order = generator.permutation(plan.experts).astype(np.int32)
+    asked = [
+        ListRequest(block_rows, torch.from_numpy(generator.integers(1, most, plan.experts, dtype=np.int32)), most, band)
+        for block_rows, most, band in ((16, 4, 8), (64, 2, 1))
+    ]
+    schedules = make_two_schedules(on_device, torch.from_numpy(order), *asked)
+    for schedule, one in zip(schedules, asked, strict=True):
+        columns = one.columns.numpy()
+        expected = make_schedule(plan, one.block_rows, columns, order, one.most_columns, one.band, backend="torch")
+        for name in ("expert", "row", "column", "count"):
+            np.testing.assert_array_equal(getattr(schedule, name).numpy(), getattr(expected, name), err_msg=name)
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), counts=st.lists(st.integers(0, 40), min_size=1, max_size=9))
 def test_every_tile_exactly_once_in_the_given_order(data, counts):

@@ -41,7 +41,7 @@ def test_every_kernel_compiles_for_hopper_without_local_memory(compiled):
         assert size > 1000, name
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32", "bf16/1032"])
 @pytest.mark.parametrize("name", ["permute_rows", "combine_rows"])
 def test_rows_move_sixteen_bytes_at_a_time(compiled, name, dtype):
     _, _, wide, _ = compiled[f"{name}/{dtype}"]

@@ -21,9 +21,11 @@ from mohge.reference import ExpertWeights, LayerSpec, Routing, expert_ffn
 SMALL_VALUES: dict[str, dict[str, Value]] = {
     "triton": {
         "fc1_block_m": 16, "fc1_block_n": 32, "fc1_block_k": 16, "fc1_num_warps": 4, "fc1_num_stages": 2,
-        "fc1_band": 2, "fc1_blocks_per_sm": 1,
+        "fc1_band": 2, "fc1_blocks_per_sm": 1, "fc1_descriptors": 1, "fc1_swap": 1, "fc1_split_k": 1,
+        "fc1_loop": 0, "fc1_epilogue": 2,
         "fc2_block_m": 32, "fc2_block_n": 16, "fc2_block_k": 32, "fc2_num_warps": 2, "fc2_num_stages": 3,
-        "fc2_band": 1, "fc2_blocks_per_sm": 2,
+        "fc2_band": 1, "fc2_blocks_per_sm": 2, "fc2_descriptors": 0, "fc2_swap": 0, "fc2_split_k": 2,
+        "fc2_loop": 0, "fc2_epilogue": 2,
     },
     "cupy": {
         "version": "mma",

@@ -22,9 +22,11 @@ BROKEN = replace(RECORD, registers=None, error="no compiler")
 VALUES: dict[str, dict[str, Value]] = {
     "triton": {
         "fc1_block_m": 16, "fc1_block_n": 32, "fc1_block_k": 32, "fc1_num_warps": 4, "fc1_num_stages": 2,
-        "fc1_band": 8, "fc1_blocks_per_sm": 1,
+        "fc1_band": 8, "fc1_blocks_per_sm": 1, "fc1_descriptors": 0, "fc1_swap": 0, "fc1_split_k": 1,
+        "fc1_loop": 0, "fc1_epilogue": 1,
         "fc2_block_m": 32, "fc2_block_n": 64, "fc2_block_k": 32, "fc2_num_warps": 4, "fc2_num_stages": 3,
-        "fc2_band": 8, "fc2_blocks_per_sm": 1,
+        "fc2_band": 8, "fc2_blocks_per_sm": 1, "fc2_descriptors": 0, "fc2_swap": 0, "fc2_split_k": 1,
+        "fc2_loop": 0, "fc2_epilogue": 1,
     },
     "cupy": {
         "version": "mma",

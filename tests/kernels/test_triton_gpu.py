@@ -8,12 +8,14 @@ import torch
 
 from mohge.dispatch import make_plan
 from mohge.kernels.triton import IMPLEMENTATION
+from mohge.kernels.triton.config import Configuration, compiled_ahead
 from mohge.reference import ExpertWeights, LayerSpec, Routing
 
 pytestmark = pytest.mark.gpu
 
 SPEC = LayerSpec("wide and narrow", hidden=1024, widths=(384, 640, 1280), experts_per_group=4, top_k=3, top_groups=3)
-TOKENS = [1, 7, 64, 700, 3000]  # mean rows per expert from 0.25 to 750: every configuration
+TOKENS = [1, 7, 64, 300, 700, 3000]  # mean rows per expert from 0.25 to 750: every built-in configuration
+EVERY = compiled_ahead("bfloat16")  # and the alternatives
 
 
 def routing(spec: LayerSpec, tokens: int, seed: int) -> Routing:
@@ -61,6 +63,20 @@ def test_every_configuration_equals_the_formula(tokens: int, dtype: torch.dtype,
     assert relative_error(y, expected(x, weights, routed, dtype)) < tolerance
 
 
+@pytest.mark.parametrize("tiles", EVERY, ids=lambda tiles: tiles.name)
+def test_any_configuration_at_any_size_equals_the_formula_and_repeats_its_bits(tiles: Configuration) -> None:
+    weights = ExpertWeights.random(SPEC, seed=5)
+    layer = IMPLEMENTATION.prepare(SPEC, weights, "cuda", torch.bfloat16, tiles)
+    for tokens in (1, 65, 700):
+        x = torch.randn(tokens, SPEC.hidden, device="cuda").bfloat16()
+        routed = routing(SPEC, tokens, seed=tokens)
+        plan = make_plan(routed, SPEC)
+        y = layer(x, plan)
+        assert relative_error(y, expected(x, weights, routed, torch.bfloat16)) < 8e-3
+        for _ in range(3):
+            assert torch.equal(layer(x, plan), y)
+
+
 @pytest.mark.parametrize("hidden", [1, 33, 200, 2880])
 def test_any_hidden_and_widths(hidden: int) -> None:
     spec = LayerSpec("odd", hidden, (1, 7, 100, 129), 2, 2, 4)
@@ -73,7 +89,7 @@ def test_any_hidden_and_widths(hidden: int) -> None:
         assert relative_error(y, expected(x, weights, routed, torch.bfloat16)) < 1.5e-2
 
 
-@pytest.mark.parametrize("tokens", [64, 3000])
+@pytest.mark.parametrize("tokens", [1, 64, 300, 3000])
 def test_two_runs_give_the_same_bits(tokens: int) -> None:
     layer = IMPLEMENTATION.prepare(SPEC, ExpertWeights.random(SPEC), "cuda", torch.bfloat16)
     x = torch.randn(tokens, SPEC.hidden, device="cuda").bfloat16()
@@ -83,10 +99,14 @@ def test_two_runs_give_the_same_bits(tokens: int) -> None:
         assert torch.equal(layer(x, plan), first)
 
 
-@pytest.mark.parametrize("tokens", [64, 3000])
-def test_captured_graph_follows_a_changed_routing(tokens: int) -> None:
+@pytest.mark.parametrize(
+    ("tokens", "tiles"),
+    [(1, None), (64, None), (300, None), (3000, None), *((700, tiles) for tiles in EVERY)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_captured_graph_follows_a_changed_routing(tokens: int, tiles: Configuration | None) -> None:
     """Plan and layer captured once; replayed on other experts and other inputs they equal a fresh call."""
-    layer = IMPLEMENTATION.prepare(SPEC, ExpertWeights.random(SPEC), "cuda", torch.bfloat16)
+    layer = IMPLEMENTATION.prepare(SPEC, ExpertWeights.random(SPEC), "cuda", torch.bfloat16, tiles)
     x = torch.randn(tokens, SPEC.hidden, device="cuda").bfloat16()
     static = routing(SPEC, tokens, seed=0)
     stream = torch.cuda.Stream()

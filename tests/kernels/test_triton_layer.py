@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 
 from mohge.dispatch import DispatchPlan, make_plan
 from mohge.kernels.triton import IMPLEMENTATION
-from mohge.kernels.triton.config import LARGE, LARGE_FLOAT32, MEDIUM, SMALL, Configuration
-from mohge.kernels.triton.ragged import activation_base_kernel
+from mohge.kernels.triton.blocks import tile_of, turns
+from mohge.kernels.triton.config import LARGE, LARGE_FLOAT32, MEDIUM, SMALL, TINY, Configuration
+from mohge.kernels.triton.tile import FLATTENED, SPECIALISED, Tile
 from mohge.reference import DenseExpert, ExpertWeights, LayerSpec, Routing, expert_ffn
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -57,6 +60,7 @@ CASES = [
     Case("aligned widths that no K step divides", 6, 144, (80, 16), experts_per_group=1, top_k=2),
 ]
 OTHER_TILES = [
+    pytest.param(TINY, torch.float16, id="tiny"),
     pytest.param(MEDIUM, torch.float16, id="medium"),
     pytest.param(LARGE, torch.float16, id="large"),
     pytest.param(LARGE_FLOAT32, torch.float32, id="large_float32"),
@@ -64,6 +68,30 @@ OTHER_TILES = [
 OTHER_TILE_CASES = [
     Case("odd, several row blocks of an expert", 131, 40, (20, 131), 1, 2),
     Case("even, several row blocks of an expert", 131, 64, (64,), 2, 2),
+]
+
+# Every choice of how a tile is loaded, multiplied and stored, beside those of the built-in ones; 32 x 32 x 16 tiles.
+FC1 = Tile(32, 32, 16, num_warps=4, num_stages=2, outputs=2)
+FC2 = Tile(32, 32, 16, num_warps=4, num_stages=2)
+SPECIALISED_FC2 = Tile(64, 32, 16, num_warps=4, num_stages=2, descriptors=2, loop=SPECIALISED)
+WAYS = [
+    pytest.param(FC1, FC2, torch.float16, id="pointers"),
+    pytest.param(replace(FC1, descriptors=1), replace(FC2, descriptors=1), torch.float16, id="weights by descriptor"),
+    pytest.param(replace(FC1, loop=FLATTENED), replace(FC2, descriptors=2), torch.float16, id="both by descriptor"),
+    pytest.param(replace(FC1, swap=1), replace(FC2, swap=1), torch.float16, id="swapped"),
+    pytest.param(replace(FC1, split_k=4), replace(FC2, split_k=4), torch.float16, id="split"),
+    pytest.param(replace(FC1, split_k=2), replace(FC2, split_k=2), torch.float32, id="split float32"),
+    pytest.param(
+        replace(FC1, descriptors=1, swap=1, split_k=2, epilogue=2),
+        replace(FC2, descriptors=2, swap=1, split_k=2, epilogue=2),
+        torch.float16,
+        id="everything",
+    ),
+    pytest.param(FC1, SPECIALISED_FC2, torch.float16, id="specialised"),
+]
+WAY_CASES = [
+    Case("odd sizes", 40, 41, (7, 33), top_k=2),
+    Case("descriptors for both GEMMs, the last expert empty", 40, 72, (48, 16), top_k=2, allowed=(0, 1, 2)),
 ]
 
 
@@ -152,9 +180,30 @@ def test_every_tile_shape_equals_the_reference(case: Case, configuration: Config
     check(case, dtype, configuration)
 
 
-def test_two_calls_give_the_same_bits() -> None:
+@pytest.mark.parametrize(("fc1", "fc2", "dtype"), WAYS)
+@pytest.mark.parametrize("case", WAY_CASES, ids=lambda case: case.intent)
+def test_every_way_to_load_multiply_and_store_equals_the_reference(
+    case: Case, fc1: Tile, fc2: Tile, dtype: torch.dtype
+) -> None:
+    check(case, dtype, Configuration("way", fc1, fc2))
+
+
+def test_weights_that_are_not_finite_stay_with_their_expert() -> None:
+    """Blocks reach past the end of an expert's rows and weights: what lies there must not be multiplied in."""
+    case = Case("spoilt neighbours", 20, 40, (24, 40, 16), experts_per_group=1, allowed=(1,))
+    this = problem(case, torch.float16)
+    for matrices in (this.weights.gate, this.weights.up, this.weights.down):
+        for expert in (0, 2):
+            matrices[expert].fill_(torch.nan)
+    for tiles in (TINY, SMALL, Configuration("pointers", FC1, FC2)):
+        layer = IMPLEMENTATION.prepare(this.spec, this.weights, DEVICE, torch.float16, tiles)
+        assert relative_error(layer(this.x, this.plan), this.expected) < TOLERANCE[torch.float16]
+
+
+@pytest.mark.parametrize("configuration", [None, TINY, Configuration("split", replace(FC1, split_k=4), FC2)])
+def test_two_calls_give_the_same_bits(configuration: Configuration | None) -> None:
     this = problem(CASES[4], torch.float16)
-    layer = IMPLEMENTATION.prepare(this.spec, this.weights, DEVICE, torch.float16)
+    layer = IMPLEMENTATION.prepare(this.spec, this.weights, DEVICE, torch.float16, configuration)
     assert torch.equal(layer(this.x, this.plan), layer(this.x, this.plan))
 
 
@@ -177,14 +226,23 @@ def test_shared_expert_is_added() -> None:
     assert relative_error(layer(this.x, this.plan), this.expected) < TOLERANCE[torch.float32]
 
 
-@pytest.mark.parametrize("block", [2, 4])
-def test_activation_bases_are_the_sums_before_each_expert(block: int) -> None:
-    """Rows 2, 0, 3 of widths 4, 6, 8: the example of `ragged.py`, in several blocks of experts and in one."""
-    expert_offsets = torch.tensor([0, 2, 2, 5], dtype=torch.int32, device=DEVICE)
-    width_offsets = torch.tensor([0, 4, 10, 18], device=DEVICE)
-    base = torch.empty(3, dtype=torch.int64, device=DEVICE)
-    activation_base_kernel[(1,)](expert_offsets, width_offsets, base, 3, BLOCK_E=block)  # pyright: ignore[reportArgumentType]
-    assert base.tolist() == [0, 8, 8]
+@triton.jit
+def deal_kernel(done_ptr, count, programs):
+    for turn in range(turns(count)):
+        tl.store(done_ptr + tile_of(turn) * programs + tl.program_id(0), turn + 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 6, 7, 12, 13])
+def test_every_tile_is_dealt_once_forward_and_backward_in_turn(count: int) -> None:
+    programs = 3
+    done = torch.zeros(count + 1, programs, dtype=torch.int32, device=DEVICE)
+    deal_kernel[(programs,)](done, count, programs)  # pyright: ignore[reportArgumentType]
+    order = [*range(programs), *reversed(range(programs))]
+    for tile in range(count):
+        expected = [0] * programs
+        expected[order[tile % len(order)]] = tile // programs + 1
+        assert done[tile].tolist() == expected
+    assert done[count].tolist() == [0] * programs
 
 
 def test_executed_flops_count_whole_tiles_of_the_used_experts() -> None:

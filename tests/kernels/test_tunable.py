@@ -118,6 +118,7 @@ def test_work_is_that_of_the_real_work_lists(
         # A tensor-core tile of CUDA C++ has the gate and the up columns within its block_n.
         outputs = 2 if gemm == "fc1" and name != "cupy" else 1
         flops = 2 * outputs * block_m * block_n * (-(-inner // block_k) * block_k)
+        flops = flops / int(values.get(f"{gemm}_split_k", 1))
         np.testing.assert_array_equal(work.tile_flops, flops[expert])
         assert work.least_bytes <= work.bytes
     assert layer.executed_flops(this.counts) == sum(work.tile_flops.sum() for work in works)
@@ -129,15 +130,15 @@ def test_work_counted_by_hand(small_values: dict[str, dict[str, Value]]) -> None
     fc1, fc2 = implementation.gemm_work(small_values["triton"], np.array([0, 3, 17, 0, 0, 0]), SPEC, "float16")
     # fc1, 16 x 32 tiles, 48 deep with padding: two row blocks of the wider expert come first, then one.
     assert fc1.tile_flops.tolist() == [2 * 2 * 16 * 32 * 48] * 3
-    # fc2, 32 x 16 tiles, 32 deep: one row block and three column blocks each.
-    assert fc2.tile_flops.tolist() == [2 * 32 * 16 * 32] * 6
+    # fc2, 32 x 16 tiles, 32 deep: one row block and three column blocks each, shared by two splits.
+    assert fc2.tile_flops.tolist() == [32 * 16 * 32] * 12
     assert (fc1.kernel, fc1.threads, fc2.kernel, fc2.threads) == ("gate_up", 128, "down", 64)
     # fc1 reads 20 rows of x, gate and up once a row block, and writes n_e W_e; x [10, 40] exists once.
     written = 3 * 8 + 17 * 24
     assert fc1.bytes == 2 * (20 * 40 + 2 * 40 * (8 + 2 * 24) + written)
     assert fc1.least_bytes == 2 * (10 * 40 + 2 * 40 * (8 + 24) + written)
-    # fc2 reads the activation once for each of three column blocks.
-    assert fc2.bytes == 2 * (3 * written + 40 * (8 + 24) + 20 * 40)
+    # fc2 reads the activation once for each of three column blocks, and writes the sums of two splits in float32.
+    assert fc2.bytes == 2 * (3 * written + 40 * (8 + 24)) + 2 * 4 * 20 * 40
     assert fc2.least_bytes == 2 * (written + 40 * (8 + 24) + 20 * 40)
     nothing = implementation.gemm_work(small_values["triton"], np.zeros(6, dtype=np.int64), SPEC, "float16")
     assert [(len(work.tile_flops), work.bytes) for work in nothing] == [(0, 0)] * 2
