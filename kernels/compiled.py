@@ -184,15 +184,16 @@ def compile_apart(
     values: Mapping[str, Any],
     spec: LayerSpec,
     *,
+    flags: Sequence[str] = (),
     timeout: float = 600.0,
 ) -> list[CompiledRecord]:
     """The records of one configuration from a process of its own that neither interprets nor simulates.
 
-    module: an `aot` module, whose command takes --values, --spec and --dtype
+    module: an `aot` module, whose command takes --values, --spec and --dtype, and `flags`
     failed: what to return, with the error, when the process brings nothing: one record a kernel
     """
     command = [sys.executable, "-m", module, "--values", json.dumps(dict(values))]
-    command += ["--spec", json.dumps(spec.to_dict()), "--dtype", failed[0].dtype, "--json", "-"]
+    command += ["--spec", json.dumps(spec.to_dict()), "--dtype", failed[0].dtype, "--json", "-", *flags]
     environment = {name: value for name, value in os.environ.items() if name not in STAND_INS}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)

@@ -54,6 +54,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "triton": Entry("triton", ".triton"),
     "cupy": Entry("cupy", ".cupy"),
     "numba": Entry("numba", ".numba"),
+    "numba_mma": Entry("numba_mma", ".numba.mma"),
     "padded_bmm": Entry("padded_bmm", ".padded_bmm"),
     "torch_loop": Entry("torch_loop", ".torch_loop"),
     "torch_grouped_mm": Entry("torch_grouped_mm", ".torch_grouped_mm"),

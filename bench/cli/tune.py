@@ -40,7 +40,8 @@ _BESIDE_RESUME = {"resume", "apply", "table", "allow_predicted", "json"}
 def tune(
     context: typer.Context,
     implementation: Annotated[
-        str | None, typer.Argument(help="triton, cupy, numba, or MODULE:NAME of your own; or the word apply.")
+        str | None,
+        typer.Argument(help="triton, cupy, numba, numba_mma, or MODULE:NAME of your own; or the word apply."),
     ] = None,
     run: Annotated[Path | None, typer.Argument(help="With apply: the run whose winners enter the table.")] = None,
     spec: SpecOption = "mohge-3b",
@@ -117,7 +118,7 @@ def tune(
             campaign = _campaign_of(resume)
             return _tuned(campaign, RunWriter.resume(resume), target, apply, allow_predicted, json)
     if implementation is None:
-        raise ValueError("expected an implementation to tune (triton, cupy or numba), or --resume RUN")
+        raise ValueError("expected an implementation to tune (triton, cupy, numba or numba_mma), or --resume RUN")
     wanted = Wanted(
         implementation=implementation,
         spec=resolve_spec(spec),

@@ -21,7 +21,7 @@ from ..workloads import Case, Inputs, routing_counts
 # Set to 1, these make kernels run on the CPU for their results, in a time that is none of theirs.
 _STAND_INS = {
     **dict.fromkeys(("triton", *TRITON_PEERS), "TRITON_INTERPRET"),
-    "numba": "NUMBA_ENABLE_CUDASIM",
+    **dict.fromkeys(("numba", "numba_mma"), "NUMBA_ENABLE_CUDASIM"),
 }
 
 

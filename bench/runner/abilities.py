@@ -135,7 +135,20 @@ def _numba() -> Ability:
     )
 
 
-_WITHOUT_GPU: dict[str, Callable[[], Ability]] = {"triton": _triton, "cupy": _cupy, "numba": _numba}
+def _numba_mma() -> Ability:
+    version = installed("numba-cuda")
+    if not version:
+        return Ability("numba_mma", "no", "numba-cuda is not installed (it exists for Linux)", "pip install numba-cuda")
+    detail = f"numba-cuda {version}: compiled for compute capability 9.0, simulated only in the test suite"
+    return Ability("numba_mma", "compiled", detail, GPU_REMEDY)
+
+
+_WITHOUT_GPU: dict[str, Callable[[], Ability]] = {
+    "triton": _triton,
+    "cupy": _cupy,
+    "numba": _numba,
+    "numba_mma": _numba_mma,
+}
 
 
 def _telemetry() -> Ability:

@@ -119,7 +119,7 @@ def default_jobs(device: str, traces: TraceChoice, *, minutes: float, timer: str
     )  # cold, hot, a quarter end to end, one for the phases
     few, many = (5, 100) if on_cpu else (20, 500)
     limits = TimingLimits(seconds, few, many, timer=timer)
-    names, dtype = (REAL, "float32") if on_cpu else ((*REAL, "triton", "cupy", "numba"), "bfloat16")
+    names, dtype = (REAL, "float32") if on_cpu else ((*REAL, "triton", "cupy", "numba", "numba_mma"), "bfloat16")
     return [Job(spec, device, dtype, "measured", cases, names, limits) for spec, cases in plans]
 
 

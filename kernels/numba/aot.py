@@ -3,9 +3,9 @@
     python -m mohge.kernels.numba.aot --json -
 
 prints one JSON record for every kernel, built-in configuration and dtype, those of `mohge.dispatch` included; with
---values and --dtype those of both GEMMs in one configuration. Numba and libNVVM (`cuda-toolkit[nvvm]`) make PTX; the
-ptxas and nvdisasm that Triton ships make machine code of it and read it. What was compiled before is not compiled again
-(`kernels/compiled.py`).
+--values and --dtype those of both GEMMs in one configuration, with --tensor-cores of the version that uses them. Numba
+and libNVVM (`cuda-toolkit[nvvm]`) make PTX; the ptxas and nvdisasm that Triton ships make machine code of it and read
+it. What was compiled before is not compiled again (`kernels/compiled.py`).
 """
 
 # Device code is Python in spelling only: its types are Numba's, which ships no stubs.
@@ -44,7 +44,9 @@ from ..compiled import (
     write_records,
 )
 from ..values import Value
-from .config import COMPILED, KERNELS, Configuration, from_values
+from . import config, mma_config
+from .config import Configuration
+from .mma_config import MmaConfiguration
 
 CAPABILITY = (9, 0)
 ARCHITECTURE = f"sm_{CAPABILITY[0]}{CAPABILITY[1]}"
@@ -92,8 +94,10 @@ def jobs() -> list[Job]:
     for dtype in DTYPES:
         element = ELEMENTS[dtype]
         result += _row_jobs(dtype, element)
-        for configuration in COMPILED:
+        for configuration in config.COMPILED:
             result += _gemm_jobs(configuration, dtype, element)
+        for configuration in mma_config.COMPILED if element.name in mma_config.DTYPES else ():
+            result += _mma_jobs(configuration, element)
     return result
 
 
@@ -145,7 +149,7 @@ def _gemm_jobs(configuration: Configuration, dtype: Any, element: Any) -> list[J
     fc2 = down_kernel(configuration.fc2, dtype)
     return [
         Job(
-            KERNELS[0],
+            config.KERNELS[0],
             configuration.name,
             element.name,
             fc1,
@@ -153,13 +157,31 @@ def _gemm_jobs(configuration: Configuration, dtype: Any, element: Any) -> list[J
             str(replace(configuration.fc1, band=1)),
         ),
         Job(
-            KERNELS[1],
+            config.KERNELS[1],
             configuration.name,
             element.name,
             fc2,
             (flat, *weights, *tiles, matrix),
             str(replace(configuration.fc2, band=1)),
         ),
+    ]
+
+
+def _mma_jobs(configuration: MmaConfiguration, element: Any) -> list[Job]:
+    from numba.types import int32, int64
+
+    from .mma_down import down_kernel
+    from .mma_gate_up import gate_up_kernel
+
+    matrix, words, i32, i64 = int32[:, ::1], int32[::1], int32[::1], int64[::1]
+    tiles = (i32, i32, i32, i32)
+    arguments = (
+        (gate_up_kernel, configuration.fc1, (matrix, i32, i32, matrix, i64, i64, *tiles, words)),
+        (down_kernel, configuration.fc2, (words, i32, words, i64, i64, *tiles, matrix)),
+    )
+    return [
+        Job(name, configuration.name, element.name, kernel(tile, element.name), types, str(replace(tile, band=1)))
+        for name, (kernel, tile, types) in zip(mma_config.KERNELS, arguments, strict=True)
     ]
 
 
@@ -189,8 +211,12 @@ def compile_here(work: Sequence[Job]) -> list[CompiledRecord]:
     ]
 
 
-def compile_configuration(values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> list[CompiledRecord]:
+def compile_configuration(
+    values: Mapping[str, Value], spec: LayerSpec, dtype: str, tensor_cores: bool = False
+) -> list[CompiledRecord]:
     """fc1 and fc2 of one configuration, in this process where it can compile; kernels depend on no layer's sizes.
+
+    tensor_cores: of which version the values are
 
     Raises ValueError with the rule that the values break.
     """
@@ -198,10 +224,14 @@ def compile_configuration(values: Mapping[str, Value], spec: LayerSpec, dtype: s
 
     from ...dispatch.numba_bridge import ELEMENTS, SIMULATED
 
-    configuration, kind = from_values(values, dtype), getattr(torch, dtype)
-    todo = _gemm_jobs(configuration, kind, ELEMENTS[kind])
+    kind = getattr(torch, dtype, None)
+    if tensor_cores:
+        todo = _mma_jobs(mma_config.from_values(values, dtype), ELEMENTS[kind])
+    else:
+        todo = _gemm_jobs(config.from_values(values, dtype), kind, ELEMENTS[kind])
     if SIMULATED and not all(recall(job.key) for job in todo):
-        return compile_apart(f"{__package__}.aot", [job.record for job in todo], values, spec)
+        flags = ["--tensor-cores"] if tensor_cores else []
+        return compile_apart(f"{__package__}.aot", [job.record for job in todo], values, spec, flags=flags)
     return compile_here(todo)
 
 
@@ -267,12 +297,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="NAMES", help="kernels to compile, such as rank,gate_up")
     parser.add_argument("--dtype", default="", help="leave out kernels of other dtypes, such as bfloat16")
     parser.add_argument("--ptx", metavar="FOLDER", help="also write the PTX of every kernel there")
+    parser.add_argument("--tensor-cores", action="store_true", help="--values are those of numba_mma")
     add_configuration_options(parser)
     options = parser.parse_args(arguments)
     names = set(filter(None, options.only.split(",")))
     try:
         if asked := asked_configuration(options):
-            return write_records(compile_configuration(*asked, options.dtype or "bfloat16"), options.json)
+            records = compile_configuration(*asked, options.dtype or "bfloat16", options.tensor_cores)
+            return write_records(records, options.json)
         work = [job for job in jobs() if not names or job.name in names]
         work = [job for job in work if options.dtype in ("", job.dtype)]
     except (ImportError, ValueError) as error:

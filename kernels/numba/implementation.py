@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..choice import Choices, choices
 from ..values import Value, broken_rule
-from .config import COMPILED, SIMULATED, Configuration, choose, from_values, space, to_values
+from . import config, mma_config
 
 if TYPE_CHECKING:
     import torch
@@ -19,17 +19,27 @@ if TYPE_CHECKING:
     from ...reference import ExpertWeights, LayerSpec
     from ..interface import Layer
     from ..tunable import GemmWork
+    from .config import Configuration
+    from .mma_config import MmaConfiguration
+
+    AnyConfiguration = Configuration | MmaConfiguration
 
 
 @dataclass(frozen=True)
 class NumbaImplementation:
-    """Two grouped GEMMs on the CUDA cores over a device-built work list; see `layer.py`."""
+    """Two grouped GEMMs over a device-built work list; see `layer.py`.
+
+    tensor_cores: with mma.sync (`mma_gate_up.py`, `mma_down.py`), else with FMAs on the CUDA cores (`gate_up.py`,
+    `down.py`)
+    """
 
     name: str = "numba"
     description: str = "one launch per GEMM for all widths: register-blocked FMAs, no tensor cores, written in Python"
+    tensor_cores: bool = False
 
-    def supports(self, spec: LayerSpec, dtype: torch.dtype, device: torch.device) -> str | None:  # noqa: ARG002
-        """See `Implementation.supports`. Any hidden size and widths; float32, float16, bfloat16.
+    def supports(self, spec: LayerSpec, dtype: torch.dtype, device: torch.device) -> str | None:
+        """See `Implementation.supports`. On CUDA cores any hidden size and widths in float32, float16 and bfloat16; on
+        tensor cores multiples of 8 in the 16-bit types.
 
         Needs a CUDA GPU, or the CPU with NUMBA_ENABLE_CUDASIM=1 (for correctness: a simulated GPU is slow beyond any
         comparison).
@@ -41,7 +51,10 @@ class NumbaImplementation:
 
         if dtype not in DTYPES:
             return f"expected one of {', '.join(map(dtype_name, DTYPES))}, got {dtype_name(dtype)}"
-        return unavailable("numba", torch.device(device))
+        reason = unavailable("numba", torch.device(device))
+        if reason is None and self.tensor_cores:
+            reason = mma_config.cannot(spec, dtype_name(dtype))
+        return reason
 
     def prepare(
         self,
@@ -49,7 +62,7 @@ class NumbaImplementation:
         weights: ExpertWeights,
         device: torch.device | str,
         dtype: torch.dtype,
-        configuration: Configuration | None = None,
+        configuration: AnyConfiguration | None = None,
         routing_class: str = "any",
     ) -> Layer:
         """See `Implementation.prepare`. `configuration` fixes the tiles; otherwise a call gets those of its size and
@@ -63,36 +76,38 @@ class NumbaImplementation:
         device = torch.device(device)
         check_prepare(self.supports(spec, dtype, device), self.name)
         from .layer import NumbaLayer
+        from .mma_layer import NumbaMmaLayer
 
         found = self._choices(spec, dtype_name(dtype), gpu_name(device), configuration)
-        layer = NumbaLayer.prepare(spec, weights, device, dtype, found, routing_class)
+        kind = NumbaMmaLayer if self.tensor_cores else NumbaLayer
+        layer = kind.prepare(spec, weights, device, dtype, found, routing_class)
         return with_shared_expert(layer, spec, weights, device, dtype)
 
     def space(self, spec: LayerSpec, dtype: str) -> dict[str, tuple[Value, ...]]:  # noqa: ARG002
         """See `Tunable.space` and, for the reasons, `config.py`."""
-        return space()
+        return self._config.space()
 
     def check_values(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> str | None:  # noqa: ARG002
         """See `Tunable.check_values`."""
-        return broken_rule(lambda: from_values(values, dtype))
+        return broken_rule(lambda: self._config.from_values(values, dtype))
 
     def current_values(self, spec: LayerSpec, rows: int, dtype: str) -> dict[str, Value]:
         """See `Tunable.current_values`."""
         from ..common import gpu_name
 
-        return to_values(self._choices(spec, dtype, gpu_name()).of(-(-rows // spec.top_k), "any"))
+        return self._config.to_values(self._choices(spec, dtype, gpu_name()).of(-(-rows // spec.top_k), "any"))
 
     def compile_values(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> list[dict[str, Any]]:
         """See `Tunable.compile_values`; for compute capability 9.0."""
         from .aot import compile_configuration
 
-        return [asdict(record) for record in compile_configuration(values, spec, dtype)]
+        return [asdict(record) for record in compile_configuration(values, spec, dtype, self.tensor_cores)]
 
     def gemm_work(
         self, values: Mapping[str, Value], counts: NDArray[np.int64], spec: LayerSpec, dtype: str
     ) -> list[GemmWork]:
         """See `Tunable.gemm_work`."""
-        return from_values(values, dtype).works(counts, spec, dtype)
+        return self._config.from_values(values, dtype).works(counts, spec, dtype)
 
     def prepare_values(
         self,
@@ -105,23 +120,32 @@ class NumbaImplementation:
         """See `Tunable.prepare_values`."""
         from ..common import dtype_name
 
-        return self.prepare(spec, weights, device, dtype, from_values(values, dtype_name(dtype)))
+        return self.prepare(spec, weights, device, dtype, self._config.from_values(values, dtype_name(dtype)))
 
-    def _choices(
-        self, spec: LayerSpec, dtype: str, gpu: str, fixed: Configuration | None = None
-    ) -> Choices[Configuration]:
-        from ...dispatch.numba_bridge import SIMULATED as SIMULATING
+    def _choices(self, spec: LayerSpec, dtype: str, gpu: str, fixed: AnyConfiguration | None = None) -> Choices[Any]:
+        from ...dispatch.numba_bridge import SIMULATED
 
+        config = self._config
         return choices(
             self.name,
             gpu,
             spec,
             dtype,
-            built_in=lambda rows: choose(rows, spec.experts, simulated=SIMULATING),
-            offered=(SIMULATED,) if SIMULATING else COMPILED,
-            parse=lambda values: from_values(values, dtype),
+            built_in=lambda rows: config.choose(rows, spec.experts, simulated=SIMULATED),
+            offered=(config.SIMULATED,) if SIMULATED else config.COMPILED,
+            parse=lambda values: config.from_values(values, dtype),
             fixed=fixed,
         )
 
+    @property
+    def _config(self) -> Any:
+        """The module that knows this version's tiles."""
+        return mma_config if self.tensor_cores else config
+
 
 IMPLEMENTATION = NumbaImplementation()
+TENSOR_CORES = NumbaImplementation(
+    name="numba_mma",
+    description="one launch per GEMM for all widths: tensor cores (mma.sync) and cp.async from inline PTX, in Python",
+    tensor_cores=True,
+)

@@ -20,6 +20,7 @@ from ..packing import PackedWeights, pack
 from .config import Configuration, Tile
 from .down import down_kernel
 from .gate_up import gate_up_kernel
+from .mma_config import MmaConfiguration, MmaTile
 from .ragged import activation_base_kernel
 
 # Blocks that a simulated launch gets: enough to show that the work list is shared right.
@@ -34,7 +35,7 @@ class NumbaLayer:
     weights: PackedWeights
     device: torch.device
     dtype: torch.dtype
-    choices: Choices[Configuration]
+    choices: Choices[Configuration] | Choices[MmaConfiguration]
     routing_class: str
     fc1_columns: Mapping[int, Columns]  # by block_n
     fc2_columns: Mapping[int, Columns]
@@ -46,7 +47,7 @@ class NumbaLayer:
         weights: ExpertWeights,
         device: torch.device,
         dtype: torch.dtype,
-        choices: Choices[Configuration],
+        choices: Choices[Configuration] | Choices[MmaConfiguration],
         routing_class: str,
     ) -> NumbaLayer:
         """Pack the weights and count column blocks for every configuration a call may get."""
@@ -116,7 +117,7 @@ class NumbaLayer:
             tile = work.configuration.fc1
             self._launch(
                 gate_up_kernel(tile, self.dtype),
-                tile,
+                (tile.threads_x, tile.threads_y),
                 work.fc1,
                 (x, plan.row_token, plan.expert_offsets, self.weights.gate_up, self.weights.offsets_int64),
                 (work.activation_base, activation),
@@ -128,7 +129,7 @@ class NumbaLayer:
             tile = work.configuration.fc2
             self._launch(
                 down_kernel(tile, self.dtype),
-                tile,
+                (tile.threads_x, tile.threads_y),
                 work.fc2,
                 (activation, plan.expert_offsets, self.weights.down_t, self.weights.offsets_int64),
                 (work.activation_base, rows),
@@ -141,7 +142,7 @@ class NumbaLayer:
     def _launch(
         self,
         kernel: Any,
-        tile: Tile,
+        block: tuple[int, int],
         schedule: TileSchedule,
         inputs: tuple[torch.Tensor, ...],
         base_and_output: tuple[torch.Tensor, torch.Tensor],
@@ -150,14 +151,14 @@ class NumbaLayer:
         base, output = base_and_output
         grid = min(schedule.bound, _SIMULATED_BLOCKS) if SIMULATED else schedule.bound
         tiles = (schedule.expert, schedule.row, schedule.column, schedule.count)
-        launch(kernel, grid, (tile.threads_x, tile.threads_y), self.device, *inputs, base, *tiles, output)
+        launch(kernel, grid, block, self.device, *inputs, base, *tiles, output)
 
     def _buffers(self, plan: DispatchPlan) -> tuple[torch.Tensor, torch.Tensor]:
         """The ragged activation, sized by the widest expert because the counts are not known here, and rows [R, H]."""
         activation = torch.empty(plan.rows * max(self.spec.widths), dtype=self.dtype, device=self.device)
         return activation, torch.empty((plan.rows, self.spec.hidden), dtype=self.dtype, device=self.device)
 
-    def _schedule(self, plan: DispatchPlan, tile: Tile, columns: Mapping[int, Columns]) -> TileSchedule:
+    def _schedule(self, plan: DispatchPlan, tile: Tile | MmaTile, columns: Mapping[int, Columns]) -> TileSchedule:
         blocks = columns[tile.block_n]
         make_schedule = load_backend("numba").make_schedule
         return make_schedule(plan, tile.block_m, blocks.blocks, self.weights.order, blocks.most, tile.band)

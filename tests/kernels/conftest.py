@@ -40,6 +40,12 @@ SMALL_VALUES: dict[str, dict[str, Value]] = {
         "fc2_block_m": 8, "fc2_block_n": 4, "fc2_block_k": 4, "fc2_thread_m": 4, "fc2_thread_n": 2,
         "fc2_band": 1, "fc2_blocks_per_sm": 2,
     },
+    "numba_mma": {
+        "fc1_block_m": 16, "fc1_block_n": 16, "fc1_block_k": 16, "fc1_warps_m": 1, "fc1_warps_n": 1,
+        "fc1_stages": 2, "fc1_band": 2, "fc1_blocks_per_sm": 1,
+        "fc2_block_m": 16, "fc2_block_n": 16, "fc2_block_k": 16, "fc2_warps_m": 1, "fc2_warps_n": 1,
+        "fc2_stages": 3, "fc2_band": 1, "fc2_blocks_per_sm": 2,
+    },
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from mohge.kernels import IMPLEMENTATIONS, load
 from mohge.kernels.table import Entry
 from mohge.reference import ExpertWeights, LayerSpec
 
-NAMES = ["triton", "cupy", "numba", "padded_bmm", "torch_loop", "torch_grouped_mm"]
+NAMES = ["triton", "cupy", "numba", "numba_mma", "padded_bmm", "torch_loop", "torch_grouped_mm"]
 SPEC = LayerSpec("small", 16, (8,), 2, 1, 1)
 
 

@@ -128,7 +128,17 @@ def test_doctor_knows_every_part(capsys: pytest.CaptureFixture[str]) -> None:
         main(["doctor", "--json", "-"])
     assert ended.value.code == 0
     parts = {part["part"]: part for part in json.loads(capsys.readouterr().out)["parts"]}
-    for name in ("triton", "cupy", "numba", "padded_bmm", "torch_loop", "torch_grouped_mm", "NVML", "report"):
+    for name in (
+        "triton",
+        "cupy",
+        "numba",
+        "numba_mma",
+        "padded_bmm",
+        "torch_loop",
+        "torch_grouped_mm",
+        "NVML",
+        "report",
+    ):
         assert parts[name]["detail"]
         assert parts[name]["mode"] in {"measured", "interpreted", "simulated", "compiled", "complete", "no"}
         assert parts[name]["mode"] != "no" or parts[name]["remedy"]
