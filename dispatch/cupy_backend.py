@@ -109,8 +109,8 @@ class CupyBackend:
             raise ValueError(f"expected one of {', '.join(map(str, ELEMENTS))}, got {given.dtype}")
         hidden = given.shape[1]
         pack = PACK_BYTES // given.itemsize
-        if hidden % pack or given.data_ptr() % PACK_BYTES:
-            pack = 1
+        while hidden % pack or given.data_ptr() % (pack * given.itemsize):
+            pack //= 2
         module = self._load("rows.cu", {"ELEMENT": ELEMENTS[given.dtype], "PACK": pack})
         threads = min(THREADS, max(32, -(-hidden // pack // 32) * 32))
         module.launch(kernel, (tokens,), (threads,), [*args, hidden, top_k])

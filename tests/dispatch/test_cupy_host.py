@@ -84,6 +84,20 @@ def test_rows_that_start_off_a_16_byte_boundary(backend, make_case):
     assert torch.equal(backend.permute(x, plan), x[plan.row_token.long()])
 
 
+@pytest.mark.parametrize("top_k", [*range(1, 10), 16, 19])
+def test_combine_takes_any_number_of_slots(backend, make_case, top_k):
+    """Rows come in batches of eight and what is left; 12 columns are packs of half the widest in float16."""
+    plan = plan_of(backend, make_case("slots", tokens=3, top_k=top_k, experts=20))
+    rows = numbers(plan.rows, 12, torch.float16)
+    torch.testing.assert_close(backend.combine(rows, plan).double(), combined(rows, plan), rtol=1e-3, atol=1e-3)
+    if top_k > 2:  # first 1e8, then 1, at last -1e8: 0 in float32 in this order, 1 where the small term comes last
+        rows = torch.zeros(plan.rows, 1)
+        for slot, value in ((0, 1e8), (1, 1.0), (-1, -1e8)):
+            rows[plan.token_row[:, slot].long()] = value
+        equal = DispatchPlan(plan.expert_offsets, plan.row_token, plan.token_row, torch.ones(plan.rows))
+        assert torch.equal(backend.combine(rows, equal), torch.zeros(3, 1))
+
+
 def test_combine_adds_the_slots_in_order(backend):
     """1e8 + 1 - 1e8 is 0 in float32 from the left, and 1 in any order that keeps the small term."""
     plan = DispatchPlan(
