@@ -27,11 +27,15 @@ UNGUARDED_BYTES = 2**30
 
 @dataclass(frozen=True)
 class PaddedLayer:
-    """gate_up [E, 2·W, H], gate rows then up rows, and down_t [E, W, H]; zeros beyond each expert's own width."""
+    """gate_up [E, 2·W, H], gate rows then up rows, and down_t [E, W, H]; zeros beyond each expert's own width.
+
+    ids: int32[E + 1] on the device, 0 to E
+    """
 
     spec: LayerSpec
     gate_up: torch.Tensor
     down_t: torch.Tensor
+    ids: torch.Tensor
 
     def __call__(self, x: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
         """See `Layer`. Waits for the GPU once, to read the capacity. Raises MemoryError, see `check_workspace`."""
@@ -76,10 +80,10 @@ class PaddedLayer:
         slots = torch.arange(capacity, dtype=torch.int32, device=offsets.device)
         source = (offsets[:-1, None] + slots).clamp_(max=plan.rows - 1).view(-1)
         # Row r of expert e moves by e·C - expert_offsets[e].
-        shift = torch.arange(plan.experts, dtype=torch.int32, device=offsets.device) * capacity - offsets[:-1]
+        ends = self.ids * capacity
+        shift = ends[:-1] - offsets[:-1]
         expert = torch.searchsorted(offsets[1:], plan.token_row.reshape(-1), right=True, out_int32=True)
         token_row = plan.token_row + shift.index_select(0, expert).view_as(plan.token_row)
-        ends = torch.arange(plan.experts + 1, dtype=torch.int32, device=offsets.device) * capacity
         return DispatchPlan(
             expert_offsets=ends,
             row_token=plan.row_token.index_select(0, source),
@@ -141,7 +145,8 @@ class PaddedBmm:
             gate_up[expert, :width].copy_(as_tensor(weights.gate[expert]))
             gate_up[expert, widest : widest + width].copy_(as_tensor(weights.up[expert]))
             down_t[expert, :width].copy_(as_tensor(weights.down[expert]).t())
-        return with_shared_expert(PaddedLayer(spec, gate_up, down_t), spec, weights, device, dtype)
+        ids = torch.arange(spec.experts + 1, dtype=torch.int32, device=device)
+        return with_shared_expert(PaddedLayer(spec, gate_up, down_t, ids), spec, weights, device, dtype)
 
 
 IMPLEMENTATION = PaddedBmm()

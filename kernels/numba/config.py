@@ -5,8 +5,8 @@ each are read from the compiled binary by `aot.py`.
 
 The kernels run on the CUDA cores, so the limit is one FMA a lane and cycle, and what competes with it is shared memory:
 a thread that computes thread_m by thread_n outputs reads thread_m + thread_n numbers for thread_m * thread_n FMAs. With
-8 x 8, 16 numbers feed 64 FMAs, so 16-byte reads leave shared memory idle half the time. The compiled tiles need 186 and
-194 registers a thread for that and one block of 256 threads a multiprocessor; held to 128 registers, two blocks would
+8 x 8, 16 numbers feed 64 FMAs, so 16-byte reads leave shared memory idle half the time. The compiled tiles need 196 and
+184 registers a thread for that and one block of 256 threads a multiprocessor; held to 128 registers, two blocks would
 fit, at the price of spills. Which is faster is for a GPU to say.
 """
 

@@ -16,7 +16,7 @@ import math
 from typing import Any
 
 from numba import cuda
-from numba.types import float32
+from numba.types import float32, uint32
 
 from ...dispatch.numba_bridge import device_jit
 from .config import VECTOR, Tile
@@ -36,21 +36,33 @@ def multiply_function(tile: Tile) -> Any:
     a_run, b_run = tile.threads_y * run_m, tile.threads_x * run_n
 
     @device_jit
+    def step(a, b, depth, a_column, b_column, left, right, sums):
+        for i in range(thread_m):
+            left[i] = a[depth, a_column + uint32(i // run_m * a_run + i % run_m)]
+        for o in range(outputs):
+            for j in range(thread_n):
+                place = uint32(o * block_n + j // run_n * b_run + j % run_n)
+                right[o * thread_n + j] = b[depth, b_column + place]
+        for i in range(thread_m):
+            for j in range(columns):
+                sums[i, j] += left[i] * right[j]
+
+    @device_jit
     def multiply(a, b, stage, tx, ty, sums):
         left = cuda.local.array(thread_m, float32)
         right = cuda.local.array(columns, float32)
-        a_column = ty * run_m
-        b_column = tx * run_n
-        for k in range(block_k):
-            depth = stage * block_k + k
-            for i in range(thread_m):
-                left[i] = a[depth, a_column + (i // run_m * a_run + i % run_m)]
-            for o in range(outputs):
-                for j in range(thread_n):
-                    right[o * thread_n + j] = b[depth, b_column + (o * block_n + j // run_n * b_run + j % run_n)]
-            for i in range(thread_m):
-                for j in range(columns):
-                    sums[i, j] += left[i] * right[j]
+        a_column = uint32(ty * run_m)
+        b_column = uint32(tx * run_n)
+        first = uint32(stage * block_k)
+        # By hand, because the compiler does not unroll a loop with this much in it: four steps share their addresses.
+        for k in range(0, block_k, 4):
+            depth = first + uint32(k)
+            step(a, b, depth, a_column, b_column, left, right, sums)
+            if block_k > 1:
+                step(a, b, depth + uint32(1), a_column, b_column, left, right, sums)
+            if block_k > 2:
+                step(a, b, depth + uint32(2), a_column, b_column, left, right, sums)
+                step(a, b, depth + uint32(3), a_column, b_column, left, right, sums)
 
     return multiply
 

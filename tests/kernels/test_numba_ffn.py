@@ -15,6 +15,7 @@ import torch
 
 from mohge.dispatch import make_plan
 from mohge.kernels.numba import IMPLEMENTATION
+from mohge.kernels.numba.ceiling import cuda_core_tflops, share_of_cuda_cores
 from mohge.kernels.numba.config import LARGE, SIMULATED, SMALL, Tile, choose
 from mohge.reference import ExpertWeights, LayerSpec, Routing, expert_ffn
 
@@ -132,3 +133,14 @@ def test_kernels_compile_for_hopper_without_spills(tmp_path: Path):
     assert code.count("fma.rn.f32") >= 64  # an 8 x 8 thread tile, unrolled and in registers
     assert "ld.shared.v4.f32" in code
     assert "ld.local" not in code
+
+
+def test_the_ceiling_of_the_cuda_cores_is_theirs_at_the_clock_held():
+    # NVIDIA's data sheet of the H200: 67 TFLOP/s in float32; of the A100: 19.5 (108 multiprocessors at 1410 MHz).
+    assert cuda_core_tflops(132, 1980.0) == pytest.approx(67, rel=0.005)
+    assert cuda_core_tflops(108, 1410.0, (8, 0)) == pytest.approx(19.5, rel=0.005)
+    assert share_of_cuda_cores(33.45, 132, 1980.0) == pytest.approx(0.5, rel=0.001)
+    with pytest.raises(ValueError, match=r"capability: expected one of 7\.0, .*, got 6\.1"):
+        cuda_core_tflops(28, 1500.0, (6, 1))
+    with pytest.raises(ValueError, match="sm_mhz: expected more than 0, got 0"):
+        cuda_core_tflops(132, 0.0)
