@@ -5,9 +5,9 @@
 //
 // Floor: memory. For mohge-3b, 16384 tokens in bfloat16, each moves (T + R) * H * 2 bytes = 235 MB: 0.055 ms at a copy
 // rate of 4.3 TB/s, 0.069 ms at 3.4. What stands between is latency: 4.3 TB/s over 132 multiprocessors and about 0.7 us
-// is 23 KB that each must have on its way. permute_rows stores without waiting, 16 blocks of 128 threads (32 registers)
-// with K stores of 16 bytes a thread. combine_rows waits twice a token, for its rows' places and for the rows: 8 blocks of
-// 128 threads (64 registers) have 8 * 6 * 2 KB = 98 KB on their way while they wait for rows, half of the time.
+// is 23 KB that each must have on its way. permute_rows stores without waiting: 16 blocks of 128 threads (32 registers)
+// with K stores of 16 bytes a thread. combine_rows waits twice a token, for its rows' places and for the rows: 8 blocks
+// of 128 threads (64 registers) have 8 * 6 * 2 KB = 98 KB on their way while they wait for rows, half of the time.
 // Predicted: both bound by memory. Not measured.
 //
 // Defines: ELEMENT; PACK, which divides `hidden`, with every row starting on a multiple of PACK elements.
