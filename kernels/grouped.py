@@ -36,7 +36,7 @@ class TileShape:
 
     outputs: sums behind one output column: 2 for fc1, whose columns need a gate and an up sum, else 1
     threads: per block
-    splits:  how many entries share the steps of a block, evenly to within one; each writes its sums in float32
+    splits:  how many entries share the steps of a block, evenly to within one; each writes float32 sums to be added
     """
 
     rows: int
@@ -116,11 +116,16 @@ def _gemm_work(
     weights = tile.outputs * inner * outer
     written = int(counts @ outer)
     read = int((counts * inner * columns + weights * row_blocks).sum())
+    stored = itemsize * written
+    if tile.splits > 1:
+        sums = 4 * tile.outputs * tile.splits * written  # float32
+        # Those of fc1 are read again, to add them before the product of gate and up; combine adds those of fc2.
+        stored = sums if tile.outputs == 1 else 2 * sums + stored
     return GemmWork(
         kernel=kernel,
         tile_flops=np.repeat(flops[order], entries[order]).astype(np.float64),
-        bytes=itemsize * read + (itemsize * written if tile.splits == 1 else 4 * tile.outputs * tile.splits * written),
-        least_bytes=itemsize * (inputs + int(weights[counts > 0].sum()) + written),
+        bytes=itemsize * read + stored,
+        least_bytes=itemsize * (inputs + int(weights[counts > 0].sum())) + stored,
         threads=tile.threads,
     )
 

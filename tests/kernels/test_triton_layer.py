@@ -57,6 +57,7 @@ CASES = [
     Case("all on one expert, more row blocks than a band", 139, 32, (16, 48), allowed=(2,)),
     Case("several column blocks in both GEMMs", 4, 140, (70, 40), experts_per_group=1, top_k=2),
     Case("nothing to mask but rows", 8, 128, (128, 64), experts_per_group=1, top_k=2),
+    Case("one width, as in uniform models", 9, 48, (32,), experts_per_group=5, top_k=2),
     Case("aligned widths that no K step divides", 6, 144, (80, 16), experts_per_group=1, top_k=2),
 ]
 OTHER_TILES = [

@@ -139,7 +139,12 @@ def test_work_counted_by_hand(small_values: dict[str, dict[str, Value]]) -> None
     assert fc1.least_bytes == 2 * (10 * 40 + 2 * 40 * (8 + 24) + written)
     # fc2 reads the activation once for each of three column blocks, and writes the sums of two splits in float32.
     assert fc2.bytes == 2 * (3 * written + 40 * (8 + 24)) + 2 * 4 * 20 * 40
-    assert fc2.least_bytes == 2 * (written + 40 * (8 + 24) + 20 * 40)
+    assert fc2.least_bytes == 2 * (written + 40 * (8 + 24)) + 2 * 4 * 20 * 40
+    # With fc1 in two splits the gate and up sums of both are written and read again before the activation is stored.
+    split = {**small_values["triton"], "fc1_split_k": 2}
+    halves, _ = implementation.gemm_work(split, np.array([0, 3, 17, 0, 0, 0]), SPEC, "float16")
+    assert halves.tile_flops.sum() == fc1.tile_flops.sum()
+    assert halves.bytes - fc1.bytes == halves.least_bytes - fc1.least_bytes == 2 * (2 * 2 * 4 * written)
     nothing = implementation.gemm_work(small_values["triton"], np.zeros(6, dtype=np.int64), SPEC, "float16")
     assert [(len(work.tile_flops), work.bytes) for work in nothing] == [(0, 0)] * 2
     with pytest.raises(ValueError, match="counts: expected 6 whole numbers of rows"):
