@@ -7,7 +7,7 @@
 // The rank counts slots of the same expert in slot order: over the warps before this one, the steps before this one,
 // and the lanes below this one (match_any). No atomics, so nothing depends on who comes first.
 //
-// Floor: three launches, and the waits for memory that follow one another in them; the bytes are nothing (16384 tokens:
+// Floor: three launches, and the waits for memory that follow one another in them; bytes are nothing (16384 tokens:
 // 0.8 MB of ids read twice, 1.6 MB of plan written). Waits, for 98304 slots and 64 experts: count 1; scan 3, one for
 // each 32 of 96 blocks; place 4: ids and weights together, twice 32 totals, block_counts. Asking for one step's ids at a
 // time, and for all of them twice, made them 4, 3 and 15. Predicted from 0.6 us a wait: some 8 us less. Not measured.
