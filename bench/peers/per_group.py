@@ -9,7 +9,7 @@ launch has a last wave that fills the GPU in part, and a start before which the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -46,8 +46,8 @@ class Launches(Protocol):
         """fc2 over these lists."""
         ...
 
-    def rows(self, buffers: Any) -> torch.Tensor:
-        """What the second GEMMs have filled, [R, H] in plan order."""
+    def combine(self, plan: DispatchPlan, buffers: Any) -> torch.Tensor:
+        """What the second GEMMs have filled, summed to y [T, H]."""
         ...
 
 
@@ -70,11 +70,7 @@ class PerGroupLayer:
     ) -> PerGroupLayer:
         """Share the weights; leave out experts by giving them no column blocks."""
         parts = [
-            replace(
-                whole,
-                fc1_columns={block: only(c, first, last) for block, c in whole.fc1_columns.items()},
-                fc2_columns={block: only(c, first, last) for block, c in whole.fc2_columns.items()},
-            )
+            replace(whole, **{name: _only(table, first, last) for name, table in _column_tables(whole).items()})
             for first, last in pairwise(width_runs(whole.spec.expert_widths))
         ]
         return cls(whole, tuple(parts), launches, device, dtype)
@@ -89,7 +85,7 @@ class PerGroupLayer:
             launches.gemm1(x, plan, mine, buffers)
         for mine in lists:
             launches.gemm2(plan, mine, buffers)
-        return combine(launches.rows(buffers), plan)
+        return launches.combine(plan, buffers)
 
     def phases(self, x: torch.Tensor, plan: DispatchPlan) -> Mapping[str, Callable[[], Any]]:
         """See `Layer`; each GEMM is the launches of all widths, one after the other."""
@@ -112,7 +108,7 @@ class PerGroupLayer:
             "plan": lambda: [launches.lists(part, plan) for part in self.parts],
             "gemm1": gemm1,
             "gemm2": gemm2,
-            "combine": lambda: combine(launches.rows(buffers), plan),
+            "combine": lambda: launches.combine(plan, buffers),
         }
 
     def executed_flops(self, counts: NDArray[np.int64]) -> int:
@@ -135,23 +131,25 @@ class TritonLaunches:
         """See `Launches`."""
         return part.plan(plan)
 
-    def buffers(self, plan: DispatchPlan, lists: Any) -> Any:  # noqa: ARG002
+    def buffers(self, plan: DispatchPlan, lists: Any) -> Any:
         """See `Launches`."""
-        return self.layer._buffers(plan)
+        return self.layer._buffers(plan, lists)
 
     def gemm1(self, x: torch.Tensor, plan: DispatchPlan, lists: Any, buffers: Any) -> None:
         """See `Launches`."""
         if plan.rows:
-            self.layer.gate_up(x, plan, lists, buffers[0])
+            self.layer.gate_up(x, plan, lists, buffers)
 
     def gemm2(self, plan: DispatchPlan, lists: Any, buffers: Any) -> None:
         """See `Launches`."""
         if plan.rows:
-            self.layer.down(plan, lists, *buffers)
+            self.layer.down(plan, lists, buffers)
 
-    def rows(self, buffers: Any) -> torch.Tensor:
+    def combine(self, plan: DispatchPlan, buffers: Any) -> torch.Tensor:
         """See `Launches`."""
-        return buffers[1]
+        return (
+            self.layer.combine(plan, buffers) if plan.rows else buffers.activation.new_empty(0, self.layer.spec.hidden)
+        )
 
 
 @dataclass(frozen=True)
@@ -177,9 +175,9 @@ class CupyLaunches:
         """See `Launches`."""
         self.layer._gemm2(plan, replace(buffers, schedules=lists), self._config(plan))
 
-    def rows(self, buffers: Any) -> torch.Tensor:
+    def combine(self, plan: DispatchPlan, buffers: Any) -> torch.Tensor:
         """See `Launches`."""
-        return buffers.rows
+        return combine(buffers.rows, plan)
 
     def _config(self, plan: DispatchPlan) -> Any:
         return self.layer.choices.of(plan.tokens, self.layer.routing_class)
@@ -218,11 +216,27 @@ class PerGroup:
         return PerGroupLayer.split(layer, self.launches, device, dtype)
 
 
-def only(columns: Columns, first: int, last: int) -> Columns:
+def _column_tables(layer: Any) -> dict[str, Mapping[Any, Columns]]:
+    """The fields of a prepared layer that hold column blocks, by name. Raises ValueError where there are none."""
+    values = {field.name: getattr(layer, field.name) for field in fields(layer)}
+    tables = {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, Mapping) and value and all(isinstance(entry, Columns) for entry in value.values())
+    }
+    if not tables:
+        raise ValueError(f"expected a layer with tables of column blocks, got {type(layer).__name__}")
+    return tables
+
+
+def _only(table: Mapping[Any, Columns], first: int, last: int) -> dict[Any, Columns]:
     """The column blocks of experts first to last - 1, and none of the others."""
-    blocks = torch.zeros_like(columns.blocks)
-    blocks[first:last] = columns.blocks[first:last]
-    return Columns(blocks, int(blocks.max()))
+    result = {}
+    for key, columns in table.items():
+        blocks = torch.zeros_like(columns.blocks)
+        blocks[first:last] = columns.blocks[first:last]
+        result[key] = Columns(blocks, int(blocks.max()))
+    return result
 
 
 TRITON_PER_GROUP = PerGroup(load("triton"), TritonLaunches)
