@@ -148,7 +148,9 @@ class TritonLaunches:
     def combine(self, plan: DispatchPlan, buffers: Any) -> torch.Tensor:
         """See `Launches`."""
         return (
-            self.layer.combine(plan, buffers) if plan.rows else buffers.activation.new_empty(0, self.layer.spec.hidden)
+        if not plan.rows:
+            return buffers.activation.new_empty(0, self.layer.spec.hidden)
+        return self.layer.combine(plan, buffers)
         )
 
 
