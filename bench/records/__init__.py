@@ -4,6 +4,7 @@ from .clocks import THROTTLE_REASONS, ClockReading
 from .environment import collect_environment, driver_version, git_state, source_hash
 from .labelled import LabelledRun, load_runs, run_labels
 from .plan import Plan
+from .provenance import Provenance
 from .reading import FILE_NAME, load_run, run_path
 from .run_file import RunWriter, check_writable
 from .schema import (
@@ -15,7 +16,6 @@ from .schema import (
     ErrorRecord,
     GitRecord,
     PlacementRecord,
-    Provenance,
     RankTimes,
     Record,
     Roof,
@@ -26,10 +26,13 @@ from .schema import (
     TuningRecord,
 )
 from .status import Status, status_of
+from .what_if import IMPOSSIBLE, POSSIBLE, TransferRecord, WhatIfRecord
 
 __all__ = [
     "BASELINE",
     "FILE_NAME",
+    "IMPOSSIBLE",
+    "POSSIBLE",
     "SCHEMA",
     "THROTTLE_REASONS",
     "CaseRecord",
@@ -51,7 +54,9 @@ __all__ = [
     "Speedup",
     "Status",
     "Telemetry",
+    "TransferRecord",
     "TuningRecord",
+    "WhatIfRecord",
     "check_writable",
     "collect_environment",
     "driver_version",

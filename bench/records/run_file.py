@@ -18,9 +18,10 @@ from .journal import Journal, journal_path, line
 from .plan import Plan
 from .reading import FILE_NAME, load_run, run_path
 from .schema import Environment, GitRecord, PlacementRecord, Record, Run, TuningRecord
+from .what_if import TransferRecord, WhatIfRecord
 
 T = TypeVar("T")
-_LISTS = ("records", "placements", "tuning")  # what a run grows by
+_LISTS = ("records", "placements", "tuning", "what_if", "transfers")  # what a run grows by
 # Up to this size run.json is written whole each time; above it the journal takes what is new until it has grown to
 # JOURNAL_SHARE of run.json, so that the bytes written in all stay at a few times those kept.
 WHOLE_BYTES = 2**20
@@ -120,6 +121,11 @@ class RunWriter:
         """Add what belongs together in one go: the records of a case and its placements."""
         items = [("placements", dumps(placement)) for placement in placements]
         self._add(items + [("records", dumps(record)) for record in records])
+
+    def add_what_if(self, records: Sequence[WhatIfRecord], transfers: Sequence[TransferRecord] = ()) -> None:
+        """Add scenarios that were solved together, and plans scored elsewhere, in one go."""
+        items = [("what_if", dumps(record)) for record in records]
+        self._add(items + [("transfers", dumps(transfer)) for transfer in transfers])
 
     def set_environment(self, environment: Environment) -> None:
         """Replace what is known of the machine, when its roofs have been measured."""

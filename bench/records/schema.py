@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from .plan import Plan
+from .provenance import Provenance
 from .status import Status
+from .what_if import TransferRecord, WhatIfRecord
 
 BASELINE = "padded_bmm"  # what speed-ups are over: the honest picture of ignoring heterogeneity
 # Raised when a field changes its meaning or goes, with a step in upgrades.py; new fields may appear beside the old.
 # 2: clocks and telemetry have named fields, and the newest records of an unfinished run may stand in its journal.
 SCHEMA = 2
-
-
-class Provenance(StrEnum):
-    """Where a figure comes from; drawn and labelled accordingly, never as measured when it is not."""
-
-    MEASURED = "measured"
-    SIMULATED = "simulated"
-    INTERPRETED = "interpreted"
-    COMPILED = "compiled"
-    PREDICTED = "predicted"
 
 
 @dataclass(frozen=True)
@@ -391,4 +382,6 @@ class Run:
     records: list[Record] = field(default_factory=list)
     placements: list[PlacementRecord] = field(default_factory=list)
     tuning: list[TuningRecord] = field(default_factory=list)
+    what_if: list[WhatIfRecord] = field(default_factory=list)
+    transfers: list[TransferRecord] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
