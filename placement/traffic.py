@@ -91,20 +91,15 @@ def count_traffic(
     home = homes(tokens, ranks) if home is None else checked_home(home, tokens, ranks)
     destination = row_ranks(ids, shares)
     node_of = cluster.node_of
-    to_rank = np.zeros((tokens, ranks), dtype=np.int64)  # rows of each token on each rank
-    np.add.at(to_rank, (np.repeat(np.arange(tokens), ids.shape[1]), destination.ravel()), 1)
+    to_rank = _pairs(np.arange(tokens)[:, None], destination, (tokens, ranks))  # rows of each token on each rank
     touched = to_rank > 0
     on_nodes = touched.reshape(tokens, cluster.nodes, cluster.ranks_per_node).any(axis=2)
-    vectors = np.zeros((ranks, ranks))  # of every home rank's tokens, those that each rank needs
-    np.add.at(vectors, home, to_rank if style == "nccl" else touched)
+    vectors = _by_home(to_rank if style == "nccl" else touched, home, ranks)  # those of its tokens that each rank needs
     if style == "by_node":
-        node_vectors = np.zeros((ranks, cluster.nodes))
-        np.add.at(node_vectors, home, on_nodes)
-        inside, between = passed_on(vectors, node_vectors, cluster)
+        inside, between = passed_on(vectors, _by_home(on_nodes, home, ranks), cluster)
     else:
         inside, between = split(vectors, node_of)
-    expert_rows = np.zeros(shares.shape)
-    np.add.at(expert_rows, (ids, destination), 1)
+    expert_rows = _pairs(ids, destination, shares.shape).astype(np.float64)
     spread = on_nodes.sum(axis=1)
     limit = cluster.max_nodes or cluster.nodes
     return Traffic(
@@ -116,6 +111,23 @@ def count_traffic(
         nodes_token=float(spread.mean()) if tokens else 0.0,
         over_limit=float((spread > limit).mean()) if tokens else 0.0,
     )
+
+
+def _pairs(first: NDArray[np.int64], second: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """How often each pair of whole numbers comes up, int64[shape]; many times faster than np.add.at."""
+    return np.bincount((first * shape[1] + second).ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _by_home(values: NDArray[Any], home: NDArray[np.int64], ranks: int) -> NDArray[np.float64]:
+    """Values [T, M] summed over the tokens of each home rank, float64[P, M]."""
+    total = np.zeros((ranks, values.shape[1]))
+    present = np.flatnonzero(np.bincount(home, minlength=ranks))
+    if (np.diff(home) < 0).any():
+        order = np.argsort(home, kind="stable")
+        home, values = home[order], values[order]
+    if len(present):
+        total[present] = np.add.reduceat(values, np.searchsorted(home, present), axis=0, dtype=np.int64)
+    return total
 
 
 def split(vectors: NDArray[np.float64], node_of: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -10,7 +10,7 @@ from .accounting import (
     weight_bytes,
 )
 from .ffn import DenseExpert, ExpertWeights, expert_ffn
-from .losses import group_loss, intra_group_loss
+from .losses import group_loss, intra_group_loss, resting_shares
 from .permutation import Permutation, combine_rows, expert_counts, permutation, permute_rows
 from .presets import PRESETS
 from .routing import Router, Routing, check_routing, route
@@ -39,6 +39,7 @@ __all__ = [
     "permutation",
     "permute_bytes",
     "permute_rows",
+    "resting_shares",
     "route",
     "tile_list",
     "weight_bytes",

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .permutation import expert_counts
 from .routing import Routing, kept_groups, sigmoid, softmax
@@ -31,16 +32,31 @@ def group_loss(group_logits: Any, spec: LayerSpec, coefficient: float, interval:
             f"group_logits: expected finite numbers, got {logits[token, group]} at token {token}, group {group}"
         )
     _check_coefficient(coefficient)
-    if not (math.isfinite(interval) and interval > 0):
-        raise ValueError(f"interval: expected a width above 0, got {interval}")
+    _check_interval(interval)
     tokens = len(logits)
     if tokens == 0:
         return 0.0
-    widths = np.asarray(spec.widths, dtype=np.float64)
-    cost = (widths - widths.min() + interval) / interval
+    cost = _group_costs(spec, interval)
     kept = np.bincount(kept_groups(sigmoid(logits), spec).ravel(), minlength=spec.groups)
     probability = softmax(logits).sum(axis=0)
     return float(coefficient * spec.groups / (tokens**2 * spec.top_groups) * (cost * kept * probability).sum())
+
+
+def resting_shares(spec: LayerSpec, interval: float) -> NDArray[np.float64]:
+    """The share of all kept (token, group) pairs in each group at which the group loss is least, float64[G]: 1 / s_g
+    over the sum of these.
+
+    Where groups are kept as often as they are probable, n_g = T * K_g * p_g and the sum of pi is T * p_g, so
+    L_group = c * G * sum over g of s_g * p_g^2, whose least value among shares that add up to 1 is at p_g ~ 1 / s_g
+    (derived here). Equal widths rest at equal shares. interval as in `group_loss`. Raises ValueError.
+
+    >>> spec = LayerSpec("two", hidden=4, widths=(1024, 2048), experts_per_group=2, top_k=1, top_groups=1)
+    >>> resting_shares(spec, 1024).round(3).tolist()
+    [0.667, 0.333]
+    """
+    _check_interval(interval)
+    inverse = 1.0 / _group_costs(spec, interval)
+    return inverse / inverse.sum()
 
 
 def intra_group_loss(routing: Routing, spec: LayerSpec, coefficient: float) -> float:
@@ -62,6 +78,17 @@ def intra_group_loss(routing: Routing, spec: LayerSpec, coefficient: float) -> f
     weight_of_expert = np.bincount(ids, weights=weights, minlength=spec.experts)
     scale = coefficient * (spec.experts * spec.top_groups / spec.groups) / (tokens**2 * spec.top_k)
     return float(scale * (counts * weight_of_expert).sum())
+
+
+def _group_costs(spec: LayerSpec, interval: float) -> NDArray[np.float64]:
+    """s_g = (W_g - W_min + interval) / interval, float64[G]."""
+    widths = np.asarray(spec.widths, dtype=np.float64)
+    return (widths - widths.min() + interval) / interval
+
+
+def _check_interval(interval: float) -> None:
+    if not (math.isfinite(interval) and interval > 0):
+        raise ValueError(f"interval: expected a width above 0, got {interval}")
 
 
 def _check_coefficient(coefficient: float) -> None:

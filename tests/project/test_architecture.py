@@ -24,6 +24,7 @@ FLOORS = [
     "peers",
     "runner",
     "tuning",
+    "whatif",
     "comparison",
     "report",
     "plugin",
