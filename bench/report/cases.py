@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from ..records import CaseRecord, PlacementRecord, Provenance, Record, Run, Samples, Status
 from ..timing import FEWEST
@@ -124,6 +124,15 @@ def case_phrase(case: CaseRecord) -> str:
     """The same as part of a sentence: the layer, and the rest in parentheses."""
     layer, *rest = case_title(case).split(" · ")
     return f"{layer} ({', '.join(rest)})" if rest else layer
+
+
+def case_meta(case: CaseRecord, *, tokens: bool = True) -> dict[str, Any]:
+    """What a variant of a section is about, for the page's filter. tokens: False for one that spans several numbers."""
+    facts: dict[str, Any] = {"spec": case.spec, "routing": case.routing, "tokens": case.tokens if tokens else None}
+    kind, _, exponent = str(case.routing or "").partition(":")
+    if kind == "zipf" and exponent.replace(".", "", 1).isdigit():
+        facts["skew"] = float(exponent)
+    return {key: value for key, value in facts.items() if value}
 
 
 def main_case(run: Run) -> Group | None:

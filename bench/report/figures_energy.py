@@ -8,7 +8,7 @@ from ..records import Record
 from .cases import Group
 from .formats import digits, flops_text, is_number, whole
 from .palette import colour
-from .plot import Figure, layout, text
+from .plot import Figure, about, layout, text
 
 _UNITS = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ"))
 
@@ -46,6 +46,7 @@ def energy_per_token(group: Group) -> Figure | None:
     bars = {
         "type": "bar",
         "orientation": "h",
+        **about([one.record.implementation for one in found]),
         "y": [text(one.record.implementation) for one in found],
         "x": [one.joule / size for one in found],
         "marker": {"color": [colour(one.record.implementation) for one in found]},

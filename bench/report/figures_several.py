@@ -13,7 +13,7 @@ from .cases import case_title
 from .figures_time import error_bars, interval_words
 from .formats import digits, interval_text, is_number, time_text
 from .palette import NEUTRAL, colour, marker
-from .plot import Figure, layout, points, rule, text
+from .plot import Figure, about, layout, points, rule, text
 from .several import Machine, Several, SharedCase, started
 
 # What tells runs apart, whatever the colour: markers in a trend, hatching of bars.
@@ -102,6 +102,7 @@ def side_by_side(several: Several, case: SharedCase) -> Figure | None:
 def _bar(name: str, samples: Samples, pattern: dict[str, Any]) -> dict[str, Any]:
     return {
         "showlegend": False,
+        **about(name),
         "y": [text(name)],
         "x": [samples.median_us / 1000],
         "marker": {"color": colour(name), "pattern": pattern},

@@ -11,7 +11,7 @@ import numpy as np
 from ..telemetry import FEWEST_READINGS, MEANS, Trace
 from .curves import Floats, drawn
 from .palette import NEUTRAL, colour, faint
-from .plot import Figure, layout, text
+from .plot import Figure, about, layout, text
 from .traces import Span, between
 
 LANE, SPACE, FOOT = 30, 26, 48  # heights in pixels: of a lane, between panels, of the time axis
@@ -172,6 +172,7 @@ def _lanes(spans: Sequence[Span], lanes: Sequence[str], begin: float) -> list[di
                 "type": "bar",
                 "orientation": "h",
                 "name": text(lane),
+                **about(lane),
                 "y": [text(lane)] * len(mine),
                 "base": [round(span.begin - begin, 3) for span in mine],
                 "x": [round(span.end - span.begin, 3) for span in mine],
@@ -196,6 +197,7 @@ def _bands(spans: Sequence[Span], begin: float) -> list[dict[str, Any]]:
     return [
         {
             "type": "rect",
+            "name": span.lane,
             "layer": "below",
             "xref": "x",
             "x0": round(span.begin - begin, 3),

@@ -10,7 +10,7 @@ from ..records import Environment, Record, Samples
 from .cases import Group, has_interval, has_times, hot_median, implementations, interval_or_count, is_timed
 from .formats import is_number, rate_text, time_text
 from .palette import colour, faint
-from .plot import Figure, layout, points, rule, text
+from .plot import Figure, about, layout, points, rule, text
 
 MOST_SAMPLES = 2000
 _LOG = {"type": "log", "dtick": "D2", "exponentformat": "none"}
@@ -76,6 +76,7 @@ def _against_tokens(
                 name,
                 x=[record.case.tokens for record, _ in rows],
                 y=[y for _, y in rows],
+                **about(name, tokens=[record.case.tokens for record, _ in rows]),
                 customdata=[[label(record), interval_words(record.hot)] for record, _ in rows],
                 hovertemplate=f"<b>%{{fullData.name}}</b><br>%{{x}} tokens<br>{_MEDIAN}",
             )
@@ -114,6 +115,7 @@ def _band(
         "hoverinfo": "skip",
         "showlegend": False,
         "legendgroup": name,
+        **about(name, tokens=tokens + tokens[::-1]),
     }
 
 
@@ -129,6 +131,7 @@ def phases(group: Group) -> Figure | None:
                     "type": "bar",
                     "orientation": "h",
                     "name": text(record.implementation),
+                    **about(record.implementation),
                     "y": [text(name) for name, _ in timed],
                     "x": [part.median_us / 1000 for _, part in timed],
                     "marker": {"color": colour(record.implementation)},
@@ -188,7 +191,7 @@ def samples_in_order(group: Group) -> Figure | None:
 def _suspects(group: Group) -> list[dict[str, Any]]:
     """A ring around every suspect hot sample, in one trace; none where nothing is suspect."""
     marked = [
-        (place + 1, samples[place] / 1000, text(record.implementation))
+        (place + 1, samples[place] / 1000, record.implementation)
         for record in group.timed
         if record.hot is not None
         for samples in [record.hot.samples_us]
@@ -203,7 +206,8 @@ def _suspects(group: Group) -> list[dict[str, Any]]:
         "name": "suspect: the clocks were held back",
         "x": [place for place, _, _ in marked],
         "y": [time for _, time, _ in marked],
-        "customdata": [name for _, _, name in marked],
+        "customdata": [text(name) for _, _, name in marked],
+        **about([name for _, _, name in marked]),
         "marker": {"symbol": "circle-open", "size": 13, "color": "#808080", "line": {"width": 2}},
         "hovertemplate": "<b>%{customdata}</b><br>sample %{x}: %{y:.4g} ms, suspect<extra></extra>",
     }

@@ -10,7 +10,7 @@ from ..records import CaseRecord, Record, Run
 from .cases import Group, has_interval, is_heterogeneous, measured_groups, scale_text, widths
 from .formats import digits, flops_text, interval_text, is_number
 from .palette import colour, faint, marker
-from .plot import Figure, layout, points, rule, text
+from .plot import Figure, about, layout, points, rule, text
 
 
 def counted_flops(group: Group) -> list[tuple[Record, float, float]]:
@@ -48,7 +48,8 @@ def useful_and_executed(group: Group) -> Figure | None:
         "customdata": [flops_text(executed - useful) for _, useful, executed in rows],
     }
     hover = {"hovertemplate": "<b>%{y}</b><br>%{fullData.name}: %{customdata}<extra></extra>"}
-    bars = [{"type": "bar", "orientation": "h", "y": names, **hover, **trace} for trace in (needed, added)]
+    whose = about([record.implementation for record, _, _ in rows])
+    bars = [{"type": "bar", "orientation": "h", "y": names, **whose, **hover, **trace} for trace in (needed, added)]
     x_axis = {"title": {"text": "GFLOP"}, "rangemode": "tozero"}
     figure_layout = layout(height=110 + 42 * len(rows), x=x_axis, y={"autorange": "reversed"}, barmode="stack")
     # The bars carry the implementations' colours, so a legend of two grey swatches would say less than the sentence.
@@ -136,6 +137,7 @@ def heterogeneous_against_uniform(found: Sequence[Pair]) -> Figure | None:
             {
                 "type": "bar",
                 "name": text(name),
+                **about(name, tokens=[pair.case.tokens or 0 for pair in mine]),
                 "x": [f"{pair.case.tokens or 0:,} tokens" for pair in mine],
                 "y": [pair.ratio for pair in mine],
                 "marker": {"color": colour(name)},
@@ -161,6 +163,7 @@ def heterogeneous_against_uniform(found: Sequence[Pair]) -> Figure | None:
                 "mode": "markers",
                 "name": "what useful FLOPs alone predict",
                 "x": [f"{count:,} tokens" for count in expected],
+                **about(tokens=list(expected)),
                 "y": list(expected.values()),
                 "marker": {"symbol": "line-ew-open", "size": 26, "color": "#808080", "line": {"width": 2}},
                 "hovertemplate": "useful FLOPs: %{y:.3g}<extra></extra>",

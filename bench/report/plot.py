@@ -1,8 +1,18 @@
-"""What every figure shares: a figure is a plain dict of Plotly's JSON, coloured by the page for light and dark."""
+"""What every figure shares: a figure is a plain dict of Plotly's JSON, coloured by the page for light and dark.
+
+The page's filter reads what a figure says of itself, and nothing else:
+
+- A trace has a `meta` made by `about`: {"implementation": ..., "tokens": ...}, either or both. A single value holds for
+  the whole trace, which is hidden as one; a list holds point by point (of a heat map, row by row of z), and the points
+  that are not wanted are left out of every list of that length. A trace without `meta` is always drawn.
+- A shape or annotation belongs to the implementation that its `name` is; without a `name` it is always drawn.
+- A variant has a `meta` made by `cases.case_meta`: {"spec": ..., "routing": ..., "tokens": ...}; see `section.Variant`.
+"""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 from ..records import Record
@@ -14,6 +24,16 @@ Figure = dict[str, Any]
 def text(name: object) -> str:
     """A name as Plotly must be given it so that markup in it stays text."""
     return html.escape(str(name), quote=False).replace("%{", "%\u200b{")
+
+
+def about(implementation: str | Sequence[str] | None = None, tokens: Any = None) -> dict[str, Any]:
+    """The `meta` of a trace, as {"meta": {...}}: whose it is and at how many tokens, of all its points or of each.
+
+    {"type": "bar", "x": names, "y": times, **about(names, tokens=256)}
+    """
+    facts = {"implementation": implementation, "tokens": tokens}
+    known = {key: list(value) if isinstance(value, tuple) else value for key, value in facts.items()}
+    return {"meta": {key: value for key, value in known.items() if value is not None}}
 
 
 def layout(*, height: int, x: dict[str, Any], y: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -30,13 +50,14 @@ def layout(*, height: int, x: dict[str, Any], y: dict[str, Any], **more: Any) ->
 
 
 def points(record: Record | str, **more: Any) -> dict[str, Any]:
-    """The beginnings of a scatter trace in an implementation's colour and marker."""
+    """The beginnings of a scatter trace in an implementation's colour and marker, and as its own for the filter."""
     name = record if isinstance(record, str) else record.implementation
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "name": text(name),
         "legendgroup": name,
+        **about(name),
         "line": {"color": colour(name), "width": 2},
         "marker": {"color": colour(name), "symbol": marker(name), "size": 8},
         **more,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 from .plot import Figure
 
@@ -14,6 +15,10 @@ class Variant:
 
     figure:  None where the sentence says why it cannot be drawn
     remarks: what else must be known to read it, a sentence each
+    meta:    what it is about, for the page's filter, made by `cases.case_meta`: spec, routing, tokens, implementation,
+             as far as it is about one, or a list of several: it is offered while one of them is chosen. "skew" and
+             "step" are numbers: variants that differ in one of them alone get a slider.
+    Rows follow the filter by their columns called "implementation", "spec", "routing" and "tokens".
     """
 
     label: str
@@ -22,6 +27,7 @@ class Variant:
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     remarks: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

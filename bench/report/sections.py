@@ -7,7 +7,17 @@ from typing import Any
 
 from ..records import CaseRecord, PlacementRecord, Run
 from . import readings
-from .cases import Group, case_label, case_title, main_case, measured_groups, placement_groups, scale_text, series_of
+from .cases import (
+    Group,
+    case_label,
+    case_meta,
+    case_title,
+    main_case,
+    measured_groups,
+    placement_groups,
+    scale_text,
+    series_of,
+)
 from .clocks import NO_TABLE, Table, clock_table
 from .figures_placement import work_per_rank
 from .figures_time import phases, rate_against_tokens, samples_in_order, time_against_tokens
@@ -113,7 +123,9 @@ def _series(
                 first = len(section.variants)
             spec = f"{case.spec} (scaled down)" if scale_text(case) else case.spec
             label = " · ".join(part for part in (spec, case.routing, case.dtype) if part)
-            section.variants.append(Variant(case_label(case, label), figure, reading))
+            section.variants.append(
+                Variant(case_label(case, label), figure, reading, meta=case_meta(case, tokens=False))
+            )
     return section.starting(first)
 
 
@@ -135,7 +147,7 @@ def _cases(
             if group == main:
                 first = len(section.variants)
             label = case_label(group.case, case_title(group.case))
-            section.variants.append(Variant(label, figure, reading, *table(group)))
+            section.variants.append(Variant(label, figure, reading, *table(group), meta=case_meta(group.case)))
     return section.starting(first)
 
 
@@ -158,7 +170,8 @@ def _uniform(run: Run, main: Group | None) -> Section:
             if main and (spec, routing) == (main.case.spec, main.case.routing):
                 first = len(section.variants)
             label = " · ".join(part for part in (f"{spec} against {twin}", routing, dtype) if part)
-            section.variants.append(Variant(label, figure, readings.uniform_reading(found)))
+            meta = {**case_meta(found[0].case, tokens=False), "spec": [spec, twin]}
+            section.variants.append(Variant(label, figure, readings.uniform_reading(found), meta=meta))
     return section.starting(first)
 
 
@@ -190,7 +203,8 @@ def _placement(run: Run, main: Group | None) -> Section:
                 first = len(section.variants)
             label = f"{case_title(case)} · {ranks} ranks"
             metrics = tuple(_metrics(row) for row in rows)
-            section.variants.append(Variant(label, figure, readings.placement_reading(rows), _METRICS, metrics))
+            said = readings.placement_reading(rows)
+            section.variants.append(Variant(label, figure, said, _METRICS, metrics, meta=case_meta(case)))
     return section.starting(first)
 
 

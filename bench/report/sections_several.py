@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..comparison import Comparison
 from ..records import LabelledRun
-from .cases import case_label, case_title
+from .cases import case_label, case_meta, case_title
 from .figures_several import change, label_of, shown, side_by_side, trend
 from .formats import counted, digits, interval_text, listed, time_text
 from .section import Section, Variant
@@ -91,9 +91,9 @@ def _trend(several: Several) -> Section:
         for machine in several.machines:
             figure = trend(several, machine, case)
             if figure is not None:
-                name = f"{machine.name} · " if many else ""
+                name, meta = f"{machine.name} · " if many else "", case_meta(case.case)
                 label = f"{name}{case_label(case.case, case_title(case.case))}"
-                section.variants.append(Variant(label, figure, _trend_reading(several, machine, case)))
+                section.variants.append(Variant(label, figure, _trend_reading(several, machine, case), meta=meta))
     return section
 
 
@@ -121,7 +121,13 @@ def _beside(several: Several) -> Section:
         if figure is not None:
             label = case_label(case.case, case_title(case.case))
             section.variants.append(
-                Variant(label, figure, _beside_reading(several, case), remarks=_hidden(several, case))
+                Variant(
+                    label,
+                    figure,
+                    _beside_reading(several, case),
+                    remarks=_hidden(several, case),
+                    meta=case_meta(case.case),
+                )
             )
     return section
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..records import Record, Run
 from ..telemetry import Trace
 from . import readings_telemetry as readings
-from .cases import Group, case_label, case_title, groups
+from .cases import Group, case_label, case_meta, case_title, groups
 from .figures_energy import energy_per_token
 from .figures_telemetry import timeline
 from .formats import is_number
@@ -52,10 +53,14 @@ def _telemetry(run: Run, watched: Sequence[Record], traces: Traces, main: Group 
 def _case(group: Group, trace: Trace | str, own: Mapping[int, list[Span]]) -> list[Variant]:
     """A case with all that was watched in it and, where that is several, each alone: close enough to see its phases."""
     label = case_label(group.case, case_title(group.case))
-    choices = [(label, group.records)]
+    meta = case_meta(group.case)
+    choices = [(label, group.records, meta)]
     if len(group.records) > 1 and isinstance(trace, Trace):
-        choices += [(f"{label} · only {record.implementation}", (record,)) for record in group.records]
-    return [_variant(title, trace, records, own) for title, records in choices]
+        choices += [
+            (f"{label} · only {record.implementation}", (record,), {**meta, "implementation": record.implementation})
+            for record in group.records
+        ]
+    return [replace(_variant(title, trace, records, own), meta=about) for title, records, about in choices]
 
 
 def _variant(title: str, trace: Trace | str, records: Sequence[Record], own: Mapping[int, list[Span]]) -> Variant:
@@ -112,7 +117,8 @@ def _energy(run: Run, watched: Sequence[Record], main: Group | None) -> Section:
             label = case_label(group.case, case_title(group.case))
             said = readings.energy_sentence(group)
             rows, remarks = readings.energy_rows(group), readings.remarks(group.records)
-            section.variants.append(Variant(label, figure, said, readings.ENERGIES, rows, remarks))
+            meta = case_meta(group.case)
+            section.variants.append(Variant(label, figure, said, readings.ENERGIES, rows, remarks, meta))
     return section.starting(first)
 
 

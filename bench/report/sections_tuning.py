@@ -86,7 +86,8 @@ def _section(
     for study in run.tuning:
         figure, reading, header, rows = draw(study)
         if figure is not None:
-            section.variants.append(Variant(study_title(study), figure, reading, header, rows, remarks(study)))
+            meta = {"implementation": study.implementation, "spec": study.case.spec}
+            section.variants.append(Variant(study_title(study), figure, reading, header, rows, remarks(study), meta))
     return section
 
 

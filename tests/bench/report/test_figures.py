@@ -11,7 +11,7 @@ import pytest
 
 from mohge.bench.records import Environment, Provenance, Record, Roof, Run, Status
 from mohge.bench.records.codec import plain
-from mohge.bench.report.cases import measured_groups, series_of
+from mohge.bench.report.cases import case_meta, measured_groups, series_of
 from mohge.bench.report.figures_placement import work_per_rank
 from mohge.bench.report.figures_time import MOST_SAMPLES, rate_against_tokens, thinned, time_against_tokens
 from mohge.bench.report.figures_work import heterogeneous_against_uniform, pairs, useful_and_executed
@@ -174,3 +174,26 @@ def test_long_series_are_thinned(count: int, kept: int) -> None:
     samples, step = thinned([1.0] * count)
     assert len(samples) == kept
     assert step == (2 if count > MOST_SAMPLES else 1)
+
+
+@pytest.mark.parametrize("name", ["time", "rate", "work", "uniform", "phases", "samples"])
+def test_traces_say_whose_they_are_point_by_point_where_they_are_of_several(believable: Run, name: str) -> None:
+    known = {record.implementation for record in believable.records}
+    for variant in by_name(believable)[name].variants:
+        assert variant.figure is not None
+        assert {"spec", "routing"} <= set(variant.meta)
+        own = [trace["meta"] for trace in variant.figure["data"]]
+        assert any(meta.get("implementation") for meta in own)
+        for trace, meta in zip(variant.figure["data"], own, strict=True):
+            for value in meta.values():
+                assert not isinstance(value, list) or len(value) == len(trace["y"])
+            names = meta.get("implementation", [])
+            assert ({names} if isinstance(names, str) else set(names)) <= known
+
+
+def test_a_variant_says_what_it_is_about(believable: Run, build: Any) -> None:
+    metas = [variant.meta for variant in by_name(believable)["work"].variants]
+    assert all(meta["tokens"] > 0 for meta in metas)
+    assert all("tokens" not in variant.meta for variant in by_name(believable)["time"].variants)
+    assert case_meta(build.case(routing="zipf:1.2"))["skew"] == 1.2
+    assert "skew" not in case_meta(build.case(routing="zipf:"))
