@@ -147,11 +147,9 @@ class TritonLaunches:
 
     def combine(self, plan: DispatchPlan, buffers: Any) -> torch.Tensor:
         """See `Launches`."""
-        return (
         if not plan.rows:
             return buffers.activation.new_empty(0, self.layer.spec.hidden)
         return self.layer.combine(plan, buffers)
-        )
 
 
 @dataclass(frozen=True)
