@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from . import driver
+
 if TYPE_CHECKING:
     import torch
 
 Defines = Mapping[str, int | str]
+MOST_BOX_ROWS = 256
 DEFAULT_SHARED_BYTES = 48 * 1024  # above this a kernel must ask for its dynamic shared memory
 
 
@@ -25,20 +28,62 @@ class Int64:
     value: int
 
 
-Argument = Any  # torch.Tensor (its pointer), int (int32), float (float32), bool (bool) or Int64
+@dataclass(frozen=True)
+class TensorMap:
+    """A kernel argument of type `chip::TensorMap`: how TMA finds boxes of box_rows x box_columns elements in `matrix`.
+
+    matrix: 16-bit elements [rows, columns], on 16 bytes, its rows contiguous and a multiple of 16 bytes apart. A box is
+    at most 256 x 64, 128 bytes wide, which the 128-byte swizzle takes. Raises ValueError for anything else: on a GPU
+    the driver would refuse it too, in fewer words.
+    """
+
+    matrix: torch.Tensor
+    box_rows: int
+    box_columns: int
+
+    def __post_init__(self) -> None:
+        matrix = self.matrix
+        if matrix.ndim != 2 or matrix.itemsize != 2 or matrix.stride(1) != 1 or 0 in matrix.shape:
+            raise ValueError(
+                f"expected a matrix of 16-bit elements with contiguous rows for TMA, got {matrix.dtype} "
+                f"{tuple(matrix.shape)} with strides {matrix.stride()}"
+            )
+        if matrix.data_ptr() % 16 or self.row_bytes % 16:
+            raise ValueError(f"expected rows on 16 bytes for TMA, got {self.row_bytes} bytes a row")
+        if not (1 <= self.box_rows <= MOST_BOX_ROWS and 8 <= self.box_columns <= 64 and self.box_columns % 8 == 0):
+            raise ValueError(
+                f"expected a box of up to {MOST_BOX_ROWS} rows and 8 to 64 columns in eights, got {self.box_rows} x "
+                f"{self.box_columns}"
+            )
+
+    @property
+    def row_bytes(self) -> int:
+        """From one row to the next."""
+        return self.matrix.stride(0) * self.matrix.itemsize
+
+
+# torch.Tensor (its pointer), TensorMap, int (int32), float (float32), bool (bool) or Int64
+Argument = Any
 
 
 class Module(Protocol):
     """The kernels of one .cu file under one set of defines."""
 
     def launch(
-        self, name: str, grid: Sequence[int], block: Sequence[int], args: Sequence[Argument], shared_bytes: int = 0
+        self,
+        name: str,
+        grid: Sequence[int],
+        block: Sequence[int],
+        args: Sequence[Argument],
+        shared_bytes: int = 0,
+        early: bool = False,
     ) -> None:
         """Run kernel `name` on `grid` blocks of `block` threads (1 to 3 numbers each) with `shared_bytes` of dynamic
         shared memory, in order with torch's current stream. A grid without blocks is no launch.
 
-        Tensors are passed by pointer and must live on one device; nothing is copied. Raises ValueError for an argument
-        that cannot be passed.
+        Tensors are passed by pointer and must live on one device; nothing is copied. early: the grid may start while
+        the one before it in the stream still runs, and the kernel itself waits for that (`chip::previous_grid_wait`).
+        Raises ValueError for an argument that cannot be passed.
         """
         ...
 
@@ -65,7 +110,9 @@ def pack_argument(argument: Argument) -> np.generic:
         return np.float32(argument)
     if hasattr(argument, "data_ptr"):
         return np.uint64(argument.data_ptr())
-    raise ValueError(f"expected a torch tensor, int, float, bool or Int64 as kernel argument, got {type(argument)}")
+    raise ValueError(
+        f"expected a torch tensor, int, float, bool, Int64 or TensorMap as kernel argument, got {type(argument)}"
+    )
 
 
 def padded_shape(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -95,7 +142,13 @@ class CupyModule:
         self._kernels: dict[tuple[int, str], Any] = {}
 
     def launch(
-        self, name: str, grid: Sequence[int], block: Sequence[int], args: Sequence[Argument], shared_bytes: int = 0
+        self,
+        name: str,
+        grid: Sequence[int],
+        block: Sequence[int],
+        args: Sequence[Argument],
+        shared_bytes: int = 0,
+        early: bool = False,
     ) -> None:
         """See `Module.launch`."""
         import cupy
@@ -109,6 +162,12 @@ class CupyModule:
             kernel = self._kernel(device, name)
             if shared_bytes > DEFAULT_SHARED_BYTES and kernel.max_dynamic_shared_size_bytes < shared_bytes:
                 kernel.max_dynamic_shared_size_bytes = shared_bytes
+            if early or any(isinstance(argument, TensorMap) for argument in args):
+                values = [driver.encode(a) if isinstance(a, TensorMap) else pack_argument(a) for a in args]
+                shape = padded_shape(grid), padded_shape(block)
+                config = driver.launch_configuration(*shape, shared_bytes, stream.pointer, early)
+                driver.launch(kernel.kernel.ptr, config, values)
+                return
             values = tuple(pack_argument(argument) for argument in args)
             kernel(padded_shape(grid), padded_shape(block), values, shared_mem=shared_bytes)
 
@@ -159,7 +218,8 @@ def default_engine() -> CupyEngine:
 
 
 def _device_of(args: Sequence[Argument]) -> int:
-    devices = {argument.device for argument in args if hasattr(argument, "data_ptr")}
+    tensors = [argument.matrix if isinstance(argument, TensorMap) else argument for argument in args]
+    devices = {tensor.device for tensor in tensors if hasattr(tensor, "data_ptr")}
     if len(devices) != 1 or next(iter(devices)).type != "cuda":
         raise ValueError(f"expected all tensors of a launch on one CUDA device, got {sorted(map(str, devices))}")
     return next(iter(devices)).index

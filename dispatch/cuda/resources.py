@@ -24,6 +24,8 @@ class KernelResources:
     spill_accesses: instructions that read or write it
     shared_bytes:   static shared memory of each block, often with the 1024 bytes CUDA keeps for itself on Hopper
     hmma, hgmma:    tensor-core instructions of one warp (mma) and of a warpgroup (wgmma)
+    hgmma_waits:    where a warpgroup waits for its products; as many as products would mean that the compiler, unsure
+                    of the sums' registers, made them one after the other
     instructions:   all of them
     """
 
@@ -34,6 +36,7 @@ class KernelResources:
     shared_bytes: int
     hmma: int
     hgmma: int
+    hgmma_waits: int
     instructions: int
 
 
@@ -47,7 +50,8 @@ def inspect_cubin(cubin: Path) -> dict[str, KernelResources]:
     sass = _FUNCTION.split(_cuobjdump("-sass", cubin))
     listings = dict(zip(sass[1::2], sass[2::2], strict=True))
     for name, registers, stack, shared, local in _USAGE.findall(_cuobjdump("-res-usage", cubin)):
-        opcodes = _INSTRUCTION.findall(listings.get(name, ""))
+        listing = listings.get(name, "")
+        opcodes = _INSTRUCTION.findall(listing)
         kernels[name] = KernelResources(
             name=name,
             registers=int(registers),
@@ -56,6 +60,7 @@ def inspect_cubin(cubin: Path) -> dict[str, KernelResources]:
             shared_bytes=int(shared),
             hmma=opcodes.count("HMMA"),
             hgmma=opcodes.count("HGMMA"),
+            hgmma_waits=listing.count("WARPGROUP.DEPBAR"),
             instructions=len(opcodes),
         )
     return kernels

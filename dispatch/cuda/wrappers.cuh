@@ -1,16 +1,16 @@
-// The one door between our CUDA C++ and the chip.
+// The one door between our CUDA C++ and the chip; what only Hopper has is in hopper.cuh.
 //
 // Every .cu file says `#include <wrappers.cuh>` (angle brackets: the include path decides) and reaches hardware
 // instructions, warp collectives, barriers and atomics only through namespace `chip`. tests/host_twin holds a second
 // header of the same name, found first there, that does the same on the host: what keeps to this header runs on both.
 //
 //   threads     thread_index, lane_index, warp_index, block_barrier, warp_barrier
-//   memory      dynamic_shared, Pack, load, store
+//   memory      dynamic_shared, Pack, load, store, store_16
 //   cp.async    cp_async_16, cp_async_commit, cp_async_wait
 //   warp        shuffle, shuffle_xor, shuffle_up, shuffle_down, ballot, match_any, lanes_below,
 //               popcount
 //   atomics     atomic_add
-//   numbers     to_float, from_float, multiply_add, fast_exp
+//   numbers     to_float, from_float, pack_pair, multiply_add, fast_divide, fast_exp
 //   tensor core ldmatrix_x4, ldmatrix_x4_trans, mma_m16n8k16
 //
 // Warp collectives take the whole warp: all 32 lanes must reach the call, and blocks are multiples of 32 threads.
@@ -64,6 +64,13 @@ __device__ __forceinline__ Pack<T, N> load(const T* pointer) {
 template <typename T, int N>
 __device__ __forceinline__ void store(T* pointer, const Pack<T, N>& pack) {
     *reinterpret_cast<Pack<T, N>*>(pointer) = pack;
+}
+
+// 16 bytes to global memory in one store, which the compiler cannot take apart; pointer must be a multiple of 16.
+__device__ __forceinline__ void store_16(void* global, const unsigned (&words)[4]) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};\n" ::"l"(global), "r"(words[0]), "r"(words[1]),
+                 "r"(words[2]), "r"(words[3])
+                 : "memory");
 }
 
 // ---- cp.async: 16 bytes from global to shared memory while the thread goes on
@@ -157,6 +164,25 @@ __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float value) 
 __device__ __forceinline__ float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 
 __device__ __forceinline__ double multiply_add(double a, double b, double c) { return __fma_rn(a, b, c); }
+
+// Two numbers rounded to T (__half or __nv_bfloat16) in one register, the first in its low half.
+template <typename T>
+__device__ __forceinline__ unsigned pack_pair(float first, float second);
+
+template <>
+__device__ __forceinline__ unsigned pack_pair<__half>(float first, float second) {
+    const __half2 pair = __floats2half2_rn(first, second);
+    return *reinterpret_cast<const unsigned*>(&pair);
+}
+
+template <>
+__device__ __forceinline__ unsigned pack_pair<__nv_bfloat16>(float first, float second) {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
+    return *reinterpret_cast<const unsigned*>(&pair);
+}
+
+// a / b to about 2 units in the last place; 0 for b beyond 2^126.
+__device__ __forceinline__ float fast_divide(float a, float b) { return __fdividef(a, b); }
 
 // exp to about 2 units in the last place of a float.
 __device__ __forceinline__ float fast_exp(float value) { return __expf(value); }

@@ -12,9 +12,9 @@ import torch
 
 from mohge.dispatch import cache, cupy_backend
 from mohge.dispatch.cache import cached, content_key
-from mohge.dispatch.cuda import compiler
+from mohge.dispatch.cuda import compiler, driver
 from mohge.dispatch.cuda.compiler import cannot_compile, compile_cubin
-from mohge.dispatch.cuda.engine import CupyEngine, Int64, pack_argument, padded_shape
+from mohge.dispatch.cuda.engine import CupyEngine, Int64, TensorMap, pack_argument, padded_shape
 from mohge.dispatch.cuda.resources import find_cuobjdump, inspect_cubin
 
 FOLDER = cupy_backend.FOLDER
@@ -58,6 +58,18 @@ def test_wrappers_reach_the_tensor_cores(element):
     kernels = inspect_cubin(compile_cubin(WRAPPERS, {"ELEMENT": element}, "sm_90a"))
     assert {name: kernel.hmma for name, kernel in kernels.items() if kernel.hmma} == {"matrix_product": 2}
     assert kernels["pipeline"].shared_bytes == 3 * 256 * 4 + 1024
+
+
+@pytest.mark.usefixtures("compiler_present")
+@pytest.mark.parametrize("element", ["__half", "__nv_bfloat16"])
+def test_hopper_wrappers_reach_their_instructions(element):
+    kernels = inspect_cubin(compile_cubin(WRAPPERS.with_name("hopper.cu"), {"ELEMENT": element}, "sm_90a"))
+    products = {name: kernel for name, kernel in kernels.items() if kernel.hgmma}
+    assert set(products) == {"product_64", "product_128", "product_256"}
+    for kernel in products.values():
+        assert kernel.hgmma % 8 == 0, kernel  # four steps along k, in two ways
+        assert 2 * kernel.hgmma_waits <= kernel.hgmma, kernel
+        assert kernel.spill_accesses == 0, kernel
 
 
 @pytest.mark.usefixtures("compiler_present")
@@ -152,6 +164,24 @@ def test_arguments_become_what_a_kernel_reads():
     assert padded_shape((3, 2)) == (3, 2, 1)
     with pytest.raises(ValueError, match="1 to 3"):
         padded_shape(())
+
+
+@pytest.mark.usefixtures("compiler_present")
+@pytest.mark.parametrize("early", [False, True])
+def test_what_a_launch_through_the_driver_is_told(early):
+    config = driver.launch_configuration((3, 2, 1), (384, 1, 1), 1000, 7, early)
+    assert (config.gridDimX, config.gridDimY, config.blockDimX, config.sharedMemBytes) == (3, 2, 384, 1000)
+    assert (int(config.hStream), config.numAttrs) == (7, int(early))
+    if early:
+        (attribute,) = config.attrs
+        assert attribute.id.name == "CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION"
+        assert attribute.value.programmaticStreamSerializationAllowed == 1
+
+
+def test_a_tensor_map_counts_as_its_matrix_s_device():
+    tensor_map = TensorMap(torch.zeros(8, 64, dtype=torch.float16), 8, 64)
+    with pytest.raises(ValueError, match=r"one CUDA device, got \['cpu'\]"):
+        importlib.import_module("mohge.dispatch.cuda.engine")._device_of([tensor_map, 7])
 
 
 def test_engine_refuses_the_cpu():

@@ -26,6 +26,7 @@ struct Launch {
     uint3 grid, shape, block;
     uint32_t block_number;
     int threads;
+    bool dependent;  // on a grid before it that may still be running
 };
 
 Launch launch;
@@ -91,6 +92,7 @@ bool resume(Fibre& fibre) {
 
 std::string describe(const Fibre& fibre) {
     if (fibre.state == State::done) return "has ended";
+    if (fibre.state == State::at_mbarrier || fibre.state == State::at_named_barrier) return waits_for(fibre);
     const char* what = fibre.state == State::at_barrier ? "the block barrier, " : "a warp collective, ";
     return "waits at " + std::string(what) + std::string(fibre.site.file) + ":" + std::to_string(fibre.site.line);
 }
@@ -103,6 +105,17 @@ bool pass_barrier() {
     for (int i = 0; i < launch.threads && other == nullptr; ++i) {
         const bool same = fibres[i].state == waiting->state && fibres[i].site.line == waiting->site.line;
         if (!same) other = &fibres[i];
+    }
+    for (int i = 0; i < launch.threads; ++i) {
+        const Fibre& stuck = fibres[i];
+        if (stuck.state != State::at_mbarrier && stuck.state != State::at_named_barrier) continue;
+        const Fibre* another = nullptr;  // that waits for something else, if there is one
+        for (int j = 0; j < launch.threads; ++j)
+            if (fibres[j].state != State::done && fibres[j].site.line != stuck.site.line) another = &fibres[j];
+        note("barrier", "nobody can go on: thread %d %s%s%s", i, describe(stuck).c_str(),
+             another == nullptr ? "" : ("; thread " + std::to_string(another->thread.index) + " ").c_str(),
+             another == nullptr ? "" : describe(*another).c_str());
+        return false;
     }
     if (other == nullptr && waiting->state == State::at_collective) {
         note("collective", "a collective needs whole warps, and the block has %d threads", launch.threads);
@@ -118,14 +131,26 @@ bool pass_barrier() {
         fibres[i].state = State::ready;
         ++fibres[i].thread.block_epoch;
     }
+    memory_next_epoch();
     return true;
+}
+
+// What a block must not leave behind: copies under way, half a named barrier.
+bool leaves_nothing() {
+    std::string fault;
+    const char* kind = nullptr;
+    if (!hopper_end_block(fault, kind)) return true;
+    note(kind, "%s", fault.c_str());
+    return false;
 }
 
 bool run_block() {
     memory_begin_block();
+    hopper_begin_block();
     for (int i = 0; i < launch.threads; ++i) {
         fibres[i] = Fibre();
         fibres[i].thread.index = i;
+        fibres[i].thread.previous_grid_done = !launch.dependent;
         fibres[i].stack = stacks + size_t(i) * STACK_BYTES;
         memcpy(fibres[i].stack, &CANARY, sizeof CANARY);
     }
@@ -133,10 +158,11 @@ bool run_block() {
         std::vector<int> ready;
         bool all_done = true;
         for (int i = 0; i < launch.threads; ++i) {
+            if (fibres[i].state == State::at_mbarrier && mbarrier_ready(fibres[i])) fibres[i].state = State::ready;
             if (fibres[i].state == State::ready) ready.push_back(i);
             all_done = all_done && fibres[i].state == State::done;
         }
-        if (all_done) return true;
+        if (all_done) return leaves_nothing();
         if (ready.empty() && !pass_barrier()) return false;
         put_in_order(ready);
         for (int i : ready)
@@ -155,6 +181,10 @@ void give_way() {
 }
 
 Fibre& current_fibre() { return *current; }
+
+Fibre& fibre_of(int thread) { return fibres[thread]; }
+
+int threads_in_block() { return launch.threads; }
 
 Fibre* whole_warp(const Fibre& fibre) {
     const int first = fibre.thread.warp() * LANES;
@@ -225,8 +255,8 @@ using namespace chip::host;
 
 // Runs every block of the grid. 0, or 1 with "kind\naddress in the kernel\ntext" in message.
 EXPORTED int chip_launch(Kernel kernel, void** arguments, const Buffer* buffers, int buffer_count, const unsigned* grid,
-                         const unsigned* shape, size_t shared_bytes, int order, unsigned seed, char* message,
-                         size_t capacity) {
+                         const unsigned* shape, size_t shared_bytes, int dependent, int order, unsigned seed,
+                         char* message, size_t capacity) {
     if (stacks == nullptr) {
         const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
         const size_t below = 4 * STACK_BYTES;  // room for the first thread's stack to overflow into, and be found out
@@ -235,7 +265,7 @@ EXPORTED int chip_launch(Kernel kernel, void** arguments, const Buffer* buffers,
         fibres.resize(MOST_THREADS);
     }
     launch = {kernel, arguments, {grid[0], grid[1], grid[2]}, {shape[0], shape[1], shape[2]}, {}, 0,
-              static_cast<int>(shape[0] * shape[1] * shape[2])};
+              static_cast<int>(shape[0] * shape[1] * shape[2]), dependent != 0};
     order_of_threads = order;
     shuffler.seed(seed);
     if (const char* refused = memory_begin_launch(buffers, buffer_count, shared_bytes)) {

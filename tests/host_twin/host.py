@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import os
 import re
+import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -20,12 +21,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from mohge.dispatch.cuda.engine import Argument, Defines, pack_argument, padded_shape
+from mohge.dispatch.cuda.engine import Argument, Defines, TensorMap, pack_argument, padded_shape
 
 FOLDER = Path(__file__).resolve().parent
 INCLUDE = FOLDER / "include"
 DEVICE_INCLUDE = FOLDER.parents[1] / "dispatch" / "cuda"
-RUNTIME = ("block.cpp", "warp.cpp", "memory.cpp", "hooks.cpp")
+RUNTIME = ("block.cpp", "warp.cpp", "memory.cpp", "hopper.cpp", "hooks.cpp")
 COMMON = ("g++", "-std=c++17", "-gdwarf-4", "-fPIC", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing",
           "-fno-exceptions")  # fmt: skip
 UNDEFINED = "bounds,shift,integer-divide-by-zero,signed-integer-overflow"
@@ -33,6 +34,7 @@ CHECKED = (*COMMON, "-O1", "-w", "-fno-threadsafe-statics", "-fno-tree-loop-dist
            f"-fsanitize=thread,{UNDEFINED}", "-fno-sanitize-recover=all")  # fmt: skip
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(')
 GUARD_BYTES = 4096
+TENSOR_MAP_BYTES = 128
 LIMITS = (2**31 - 1, 65535, 65535)
 MOST_THREADS = 1024
 
@@ -42,7 +44,7 @@ ORDERS: tuple[Order, ...] = ("forward", "reverse", "random")
 
 class HostFaultError(RuntimeError):
     """A kernel did what it must not. `kind`: race, unwritten, in_flight, out_of_bounds, misaligned, read_only, barrier,
-    collective, overflow, stack or launch."""
+    collective, proxy, dependency, overflow, stack or launch."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(f"{kind}: {text}")
@@ -68,7 +70,13 @@ class HostModule:
         self._seed = seed
 
     def launch(
-        self, name: str, grid: Sequence[int], block: Sequence[int], args: Sequence[Argument], shared_bytes: int = 0
+        self,
+        name: str,
+        grid: Sequence[int],
+        block: Sequence[int],
+        args: Sequence[Argument],
+        shared_bytes: int = 0,
+        early: bool = False,
     ) -> None:
         """See `mohge.dispatch.cuda.engine.Module.launch`."""
         grid, block = padded_shape(grid), padded_shape(block)
@@ -93,6 +101,7 @@ class HostModule:
             (ctypes.c_uint * 3)(*grid),
             (ctypes.c_uint * 3)(*block),
             ctypes.c_size_t(shared_bytes),
+            int(early),
             self._order,
             ctypes.c_uint(self._seed),
             message,
@@ -159,13 +168,16 @@ class _Memory:
         self._values: list[np.ndarray[Any, Any]] = []
         buffers: list[_Buffer] = []
         for number, (code, argument) in enumerate(zip(signature, args, strict=True)):
-            if not isinstance(argument, torch.Tensor):
+            if not isinstance(argument, torch.Tensor | TensorMap):
                 self._values.append(np.array([pack_argument(argument)]))
                 continue
-            copy = self._copy_of(argument, "*c" not in code)
+            matrix = argument.matrix if isinstance(argument, TensorMap) else argument
+            writable = code.startswith("*") and "*c" not in code
+            copy = self._copy_of(matrix, writable)
             begin = copy.data_ptr() + GUARD_BYTES
-            self._values.append(np.array([begin], np.uint64))
-            buffers.append(_Buffer(begin, len(copy) - 2 * GUARD_BYTES, "*c" not in code, number))
+            is_map = isinstance(argument, TensorMap)
+            self._values.append(_tensor_map(argument, begin) if is_map else np.array([begin], np.uint64))
+            buffers.append(_Buffer(begin, len(copy) - 2 * GUARD_BYTES, writable, number))
         # A tensor given twice is one buffer; it may be written when any of its parameters may.
         writable = {buffer.begin for buffer in buffers if buffer.writable}
         unique = {buffer.begin: buffer for buffer in buffers}
@@ -194,6 +206,17 @@ class _Memory:
                 view.copy_(copy[GUARD_BYTES : GUARD_BYTES + len(view)])
 
 
+def _tensor_map(argument: TensorMap, begin: int) -> np.ndarray[Any, Any]:
+    """`chip::host::TensorMap` of include/host.h for a matrix at `begin`, on 64 bytes."""
+    rows, columns = argument.matrix.shape
+    box = (argument.box_rows, argument.box_columns, argument.matrix.itemsize)
+    content = struct.pack("QQQQIII", begin, rows, columns, argument.row_bytes, *box)
+    room = np.zeros(TENSOR_MAP_BYTES + 64, np.uint8)
+    room = room[-room.ctypes.data % 64 :][:TENSOR_MAP_BYTES]
+    room[: len(content)] = np.frombuffer(content, np.uint8)
+    return room
+
+
 def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
     """The bytes from a tensor's first element to its last, as a view."""
     extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
@@ -204,6 +227,10 @@ def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
 def _check_argument(name: str, number: int, code: str, argument: Argument) -> None:
     """A kernel's parameter and what is passed must agree: on a GPU nobody would say that they do not."""
     pointer, kind, size = re.fullmatch(r"(\*c?)?([iufhbv])(\d+)", code).groups()  # type: ignore[union-attr]
+    if isinstance(argument, TensorMap) != (kind == "v" and not pointer):
+        raise HostFaultError("launch", f"{name}'s parameter {number} is {code}, not {type(argument).__name__}")
+    if isinstance(argument, TensorMap):
+        return
     if isinstance(argument, torch.Tensor) != bool(pointer):
         raise HostFaultError("launch", f"{name}'s parameter {number} is {code}, not {type(argument).__name__}")
     if isinstance(argument, torch.Tensor):

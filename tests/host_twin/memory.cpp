@@ -1,13 +1,16 @@
 // Who may touch which byte, and when: bounds, alignment, shared memory nobody wrote, copies in flight, and races.
 //
-// Two accesses of one byte, at least one of them a write, race unless the same thread made both, a block barrier lies
-// between them, or a warp barrier does and both threads are in that warp.
+// Two accesses of one byte, at least one of them a write, race unless the same thread made both or a chain of barriers
+// (of the block, of a warp, named ones, mbarriers) leads from the first to the second.
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
+#include <map>
 #include <string>
+#include <unordered_map>
 
 #include "runtime.h"
 
@@ -19,16 +22,16 @@ namespace {
 struct Mark {
     uint32_t block = 0;  // 0: never touched, else the block's number + 1
     uint32_t block_epoch = 0;
-    uint32_t warp_epoch = 0;
-    uint16_t thread = 0;
+    uint32_t clock = 0;   // the agent's
+    uint16_t agent = 0;   // a thread, or an mbarrier behind them
     bool atomic = false;
     bool in_flight = false;
-    bool many_lanes = false;  // readers: other lanes of the same warp as well
-    bool many_warps = false;  // readers: other warps as well
 };
 
 struct SharedByte {
-    Mark written, read;
+    Mark written;
+    uint32_t read_epoch = 0;  // of `readers`; of an older one they no longer matter
+    uint32_t readers = 0;     // a set of `ReaderSets`
 };
 
 struct Area {
@@ -71,39 +74,81 @@ int find_image(dl_phdr_info* info, size_t, void*) {
 
 bool ordered(const Mark& before, const Thread& now) {
     if (before.block != running_block() + 1) return false;
-    if (before.thread == now.index || before.block_epoch != now.block_epoch) return true;
-    return before.thread / LANES == now.warp() && before.warp_epoch != now.warp_epoch;
+    if (before.agent == now.index || before.block_epoch != now.block_epoch) return true;
+    return before.clock <= now.known.of(before.agent, now.block_epoch);
 }
 
 Mark mark_of(const Thread& thread) {
     Mark mark;
     mark.block = running_block() + 1;
     mark.block_epoch = thread.block_epoch;
-    mark.warp_epoch = thread.warp_epoch;
-    mark.thread = static_cast<uint16_t>(thread.index);
+    mark.clock = thread.clock;
+    mark.agent = static_cast<uint16_t>(thread.index);
     return mark;
 }
 
-void add_reader(Mark& mark, const Thread& thread) {
-    const bool fresh = mark.block == 0 || mark.block_epoch != thread.block_epoch;
-    if (!fresh && mark.thread == thread.index) return;
-    if (!fresh && mark.thread / LANES != thread.warp()) {
-        mark.many_warps = true;
-    } else if (!fresh && mark.warp_epoch == thread.warp_epoch) {
-        mark.many_lanes = true;
-    } else {
-        const bool many_warps = !fresh && mark.many_warps;
-        mark = mark_of(thread);
-        mark.many_warps = many_warps;
+// Who may still be reading a byte: sets of (thread, clock), each kept once under a number, 0 the empty one. A thread's
+// knowledge belongs to its clock, so what becomes of a set when a thread reads is worked out once.
+class ReaderSets {
+  public:
+    void clear() {
+        sets_.assign(1, {});
+        numbers_.clear();
+        grown_.clear();
+        last_key_ = last_asked_ = ~0ull;
     }
-}
 
-// Whether somebody may still be reading what `thread` is about to write.
-bool readers_ordered(const Mark& read, const Thread& thread) {
-    if (read.block == 0 || read.block_epoch != thread.block_epoch) return true;
-    if (read.many_warps) return false;
-    if (read.many_lanes) return read.thread / LANES == thread.warp() && read.warp_epoch != thread.warp_epoch;
-    return ordered(read, thread);
+    uint32_t with(uint32_t set, const Thread& thread) {
+        const uint64_t key = key_of(set, thread);
+        if (key == last_key_) return last_grown_;
+        const auto found = grown_.find(key);
+        last_key_ = key;
+        last_grown_ = found != grown_.end() ? found->second : grown_[key] = grow(set, thread);
+        return last_grown_;
+    }
+
+    // Whether all of them come before what `thread` does now; else one that does not, in `unordered`.
+    bool ordered_before(uint32_t set, const Thread& thread, int& unordered) {
+        const uint64_t key = key_of(set, thread);
+        if (key == last_asked_) return true;
+        for (const auto& [reader, clock] : sets_[set]) {
+            unordered = reader;
+            if (reader != thread.index && clock > thread.known.of(reader, thread.block_epoch)) return false;
+        }
+        last_asked_ = key;
+        return true;
+    }
+
+  private:
+    using Set = std::vector<std::pair<int, uint32_t>>;
+
+    static uint64_t key_of(uint32_t set, const Thread& thread) {
+        return uint64_t(set) << 40 | uint64_t(thread.index) << 29 | thread.clock;
+    }
+
+    uint32_t grow(uint32_t set, const Thread& thread) {
+        Set grown;
+        for (const auto& [reader, clock] : sets_[set])
+            if (reader != thread.index && clock > thread.known.of(reader, thread.block_epoch))
+                grown.emplace_back(reader, clock);
+        grown.emplace_back(thread.index, thread.clock);
+        std::sort(grown.begin(), grown.end());
+        const auto [place, fresh] = numbers_.try_emplace(grown, static_cast<uint32_t>(sets_.size()));
+        if (fresh) sets_.push_back(grown);
+        return place->second;
+    }
+
+    std::vector<Set> sets_{1};
+    std::map<Set, uint32_t> numbers_;
+    std::unordered_map<uint64_t, uint32_t> grown_;
+    uint64_t last_key_ = ~0ull, last_asked_ = ~0ull;
+    uint32_t last_grown_ = 0;
+};
+
+ReaderSets reader_sets;
+
+uint32_t readers_of(const SharedByte& byte, const Thread& thread) {
+    return byte.read_epoch == thread.block_epoch + 1 ? byte.readers : 0;
 }
 
 [[noreturn]] void race(const Thread& now, const Mark& before, const char* did, const char* had, size_t offset,
@@ -112,14 +157,15 @@ bool readers_ordered(const Mark& read, const Thread& thread) {
         fail("race", pc, "thread %d %s byte %zu of %s, which block number %u %s in the same launch", now.index, did,
              offset, where, before.block - 1, had);
     }
-    fail("race", pc, "thread %d %s byte %zu of %s, which thread %d%s %s with no barrier between", now.index, did,
-         offset, where, before.thread, before.many_lanes || before.many_warps ? " and others" : "", had);
+    const bool copy = before.agent >= threads_in_block();
+    fail("race", pc, "thread %d %s byte %zu of %s, which %s %d %s with no barrier between", now.index, did, offset, where,
+         copy ? "a copy for mbarrier" : "thread", copy ? before.agent - threads_in_block() : before.agent, had);
 }
 
 void check_shared(Thread& thread, SharedByte& byte, size_t offset, Access access, const char* where, const void* pc) {
     if (byte.written.in_flight) {
-        fail("in_flight", pc, "thread %d touches byte %zu of %s, where a cp.async of thread %d is under way: no wait",
-             thread.index, offset, where, byte.written.thread);
+        fail("in_flight", pc, "thread %d touches byte %zu of %s, where a copy of thread %d is under way: no wait",
+             thread.index, offset, where, byte.written.agent);
     }
     if (access != Access::write && byte.written.block == 0) {
         fail("unwritten", pc, "thread %d reads byte %zu of %s, which nothing wrote", thread.index, offset, where);
@@ -128,11 +174,18 @@ void check_shared(Thread& thread, SharedByte& byte, size_t offset, Access access
     if (byte.written.block != 0 && !both_atomic && !ordered(byte.written, thread)) {
         race(thread, byte.written, access == Access::read ? "reads" : "writes", "wrote", offset, where, pc);
     }
+    const uint32_t readers = readers_of(byte, thread);
     if (access == Access::read) {
-        add_reader(byte.read, thread);
+        byte.readers = reader_sets.with(readers, thread);
+        byte.read_epoch = thread.block_epoch + 1;
         return;
     }
-    if (!readers_ordered(byte.read, thread)) race(thread, byte.read, "writes", "read", offset, where, pc);
+    Mark reader = mark_of(thread);
+    int unordered = 0;
+    if (readers != 0 && !reader_sets.ordered_before(readers, thread, unordered)) {
+        reader.agent = static_cast<uint16_t>(unordered);
+        race(thread, reader, "writes", "reads", offset, where, pc);
+    }
     byte.written = mark_of(thread);
     byte.written.atomic = access == Access::atomic;
 }
@@ -143,6 +196,10 @@ void check_buffer(Thread& thread, size_t which, uintptr_t at, size_t bytes, Acce
     if (access != Access::read && !buffer.writable) {
         fail("read_only", pc, "thread %d writes byte %zu of argument %d, which is const", thread.index, offset,
              buffer.argument);
+    }
+    if (!thread.previous_grid_done) {
+        fail("dependency", pc, "thread %d touches argument %d before it waited for the grid that may still be writing it",
+             thread.index, buffer.argument);
     }
     if (access == Access::atomic) return;
     char where[32];
@@ -229,6 +286,47 @@ void land(Thread& thread, const Copy& copy) {
     for (int i = 0; i < 16; ++i) first[i].written = mark_of(thread);
 }
 
+void land_box(unsigned char* shared, const unsigned char* global, size_t bytes, int agent, uint32_t clock) {
+    SharedByte* first = &dynamic_bytes[reinterpret_cast<uintptr_t>(shared) - dynamic_area.begin];
+    if (global != nullptr) memcpy(shared, global, bytes);
+    else memset(shared, 0, bytes);
+    Mark mark;
+    mark.block = running_block() + 1;
+    mark.block_epoch = fibre_of(0).thread.block_epoch;
+    mark.clock = clock;
+    mark.agent = static_cast<uint16_t>(agent);
+    for (size_t i = 0; i < bytes; ++i) first[i].written = mark;
+}
+
+uint64_t check_operand(Thread& thread, const unsigned char* address, Site site) {
+    check(thread, address, 16, Access::read, nullptr);
+    const Mark& written = dynamic_bytes[reinterpret_cast<uintptr_t>(address) - dynamic_area.begin].written;
+    const uint64_t when = uint64_t(written.agent) << 48 ^ uint64_t(written.block_epoch) << 32 ^ written.clock;
+    if (written.agent >= threads_in_block()) return when;  // TMA wrote it
+    const Thread& writer = fibre_of(written.agent).thread;
+    const bool later_epoch = written.block_epoch != thread.block_epoch || writer.index == thread.index;
+    const uint32_t known = later_epoch ? ~0u : thread.known.of(written.agent, thread.block_epoch);
+    for (const uint32_t fence : writer.proxy_fences)
+        if (fence >= written.clock && fence < known) return when;
+    fail("proxy", nullptr, "wgmma at %s:%d reads byte %zu of dynamic shared memory, which thread %d wrote and did not make "
+         "known with async_proxy_fence", site.file, site.line,
+         size_t(reinterpret_cast<uintptr_t>(address) - dynamic_area.begin), written.agent);
+}
+
+unsigned char* dynamic_address(unsigned offset, size_t bytes, Site site) {
+    if (offset + bytes <= dynamic_area.bytes) return dynamic_memory + offset;
+    fail("out_of_bounds", nullptr, "wgmma at %s:%d reads %zu bytes at byte %u of dynamic shared memory (%zu bytes)",
+         site.file, site.line, bytes, offset, dynamic_area.bytes);
+}
+
+unsigned shared_offset(const void* shared, Site site) {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(shared);
+    if (dynamic_area.holds(at, 16)) return static_cast<unsigned>(at - dynamic_area.begin);
+    fail("out_of_bounds", nullptr, "the matrix at %s:%d is at %s", site.file, site.line, nearest(at).c_str());
+}
+
+void memory_next_epoch() { reader_sets.clear(); }
+
 const char* memory_begin_launch(const Buffer* given, int count, size_t bytes) {
     dl_iterate_phdr(find_image, nullptr);
     if (static_area.bytes + bytes > MOST_SHARED) return "more shared memory than a block can have (232448 bytes)";
@@ -243,6 +341,7 @@ const char* memory_begin_launch(const Buffer* given, int count, size_t bytes) {
 }
 
 void memory_begin_block() {
+    reader_sets.clear();
     dynamic_bytes.assign(dynamic_area.bytes, SharedByte());
     static_bytes.assign(static_area.bytes, SharedByte());
     memset(dynamic_memory, 0xff, dynamic_area.bytes);

@@ -1,5 +1,5 @@
-// What block.cpp (fibres, barriers, copies), warp.cpp (collectives) and memory.cpp (who may touch which byte, and when) know
-// of each other.
+// What block.cpp (fibres, barriers, copies), warp.cpp (collectives), hopper.cpp (mbarriers, TMA, wgmma) and memory.cpp (who
+// may touch which byte, and when) know of each other.
 #pragma once
 
 #include <setjmp.h>
@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <string>
 #include <vector>
 
 #include "include/host.h"
@@ -24,18 +25,50 @@ struct Copy {
     int source_bytes;
 };
 
+// Up to which clock of every agent its doings come before those of whoever knows this. Agents are the block's threads
+// and, behind them, the mbarriers, which stand for the copies that complete on them. What was known before a block
+// barrier needs no remembering: everything before it comes before everything after it.
+struct Knowledge {
+    uint32_t epoch = 0;  // block barriers passed when this was learnt
+    std::vector<uint32_t> clocks;
+
+    uint32_t of(int agent, uint32_t now) const {
+        return epoch == now && static_cast<size_t>(agent) < clocks.size() ? clocks[agent] : 0;
+    }
+    void learn(int agent, uint32_t clock, uint32_t now);
+    void learn(const Knowledge& other, uint32_t now);
+};
+
+// One wgmma that was started; whose sums and operands it works on.
+struct Product {
+    float* d;
+    unsigned long long a, b;
+    int n;
+    bool add, by_columns, bfloat16;
+    Site site;
+    uint64_t seen;  // what was known of its operands when it was started
+};
+
 // A thread of the running block, as far as the order of its memory accesses goes.
 struct Thread {
     int index = 0;
     uint32_t block_epoch = 0;  // block barriers passed
-    uint32_t warp_epoch = 0;   // warp barriers passed
+    uint32_t clock = 1;        // goes up whenever this thread tells others something or learns from them
+    Knowledge known;
+    std::vector<uint32_t> proxy_fences;  // clocks
     std::vector<Copy> open_copies;
     std::vector<std::vector<Copy>> groups;  // oldest first
+    bool sums_fenced = false;
+    std::vector<Product> open_products;
+    std::vector<std::vector<Product>> product_groups;  // oldest first
+    bool previous_grid_done = true;
 
     int warp() const { return index / LANES; }
+    void tell(Knowledge& others);         // all it did so far, and all it knows
+    void learn(const Knowledge& others);
 };
 
-enum class State { ready, at_barrier, at_collective, done };
+enum class State { ready, at_barrier, at_collective, at_mbarrier, at_named_barrier, done };
 
 struct Lane;  // warp.cpp
 
@@ -47,6 +80,9 @@ struct Fibre {
     jmp_buf context;
     Site site = {"", 0};  // of the barrier or collective it waits at
     Lane* lane = nullptr;
+    const void* barrier = nullptr;  // the mbarrier it waits for, and the parity of the phase
+    unsigned parity = 0;
+    int named_barrier = 0;
     unsigned char* stack = nullptr;
 };
 
@@ -61,6 +97,9 @@ struct Buffer {
     int writable;
     int argument;
 };
+
+int threads_in_block();
+Fibre& fibre_of(int thread);
 
 // What is running; null outside a launch.
 Thread* running();
@@ -82,6 +121,24 @@ bool is_shared(const void* address, size_t bytes);
 // A cp.async's destination: written as of now, in flight until `land`.
 void check_in_flight(Thread& thread, const void* address, size_t bytes, const void* pc);
 void land(Thread& thread, const Copy& copy);
+
+// A box of TMA: in flight until `land_box`, which makes the bytes the doing of `agent` at `clock`.
+void land_box(unsigned char* shared, const unsigned char* global, size_t bytes, int agent, uint32_t clock);
+
+// 16 bytes of shared memory read by wgmma: like a read, and what wrote them must be seen by the async proxy. Gives a
+// number for who wrote them when.
+uint64_t check_operand(Thread& thread, const unsigned char* address, Site site);
+
+unsigned char* dynamic_address(unsigned offset, size_t bytes, Site site);
+
+// hopper.cpp: for the scheduler. Whether a fibre that waits at an mbarrier can go on (lands what it waits for); what
+// keeps it waiting; what is left over at the end of a block, as a fault, false for nothing.
+bool mbarrier_ready(Fibre& fibre);
+std::string waits_for(const Fibre& fibre);
+void hopper_begin_block();
+bool hopper_end_block(std::string& fault, const char*& kind);
+
+void memory_next_epoch();
 
 // Before a launch, and before each of its blocks: nothing is written, nobody has touched anything.
 const char* memory_begin_launch(const Buffer* buffers, int count, size_t dynamic_bytes);

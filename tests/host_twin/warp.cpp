@@ -108,6 +108,13 @@ void multiply(Lane* const* lanes) {
     }
 }
 
+// After a warp barrier every lane knows what all of them did and knew.
+void exchange_knowledge(Fibre* warp) {
+    Knowledge all;
+    for (int lane = 0; lane < LANES; ++lane) warp[lane].thread.tell(all);
+    for (int lane = 0; lane < LANES; ++lane) warp[lane].thread.learn(all);
+}
+
 void perform(Fibre* warp, Lane* const* lanes, const Lane& last) {
     for (int lane = 0; lane < LANES; ++lane) {
         const Site site = lanes[lane]->site;
@@ -117,7 +124,7 @@ void perform(Fibre* warp, Lane* const* lanes, const Lane& last) {
     }
     switch (last.operation) {
         case Operation::warp_barrier:
-            for (int lane = 0; lane < LANES; ++lane) ++warp[lane].thread.warp_epoch;
+            exchange_knowledge(warp);
             break;
         case Operation::ldmatrix: load_matrices(warp, lanes); break;
         case Operation::mma: multiply(lanes); break;

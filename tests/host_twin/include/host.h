@@ -1,4 +1,4 @@
-// What a kernel compiled for the host asks of the runtime (block.cpp, memory.cpp).
+// What a kernel compiled for the host asks of the runtime (block.cpp, warp.cpp, memory.cpp, hopper.cpp).
 #pragma once
 
 struct uint3 {
@@ -42,6 +42,32 @@ unsigned match_any(int value, Site site);
 // Before an atomic operation on `bytes` bytes, and before a load or store that the chip makes in one piece.
 void check_atomic(const void* address, unsigned bytes, Site site);
 void check_alignment(const void* address, unsigned bytes, Site site);
+
+// ---- Hopper (hopper.cpp)
+
+// What stands in for the driver's tensor map: a matrix of 16-bit elements and the shape of its boxes. Filled by host.py.
+struct TensorMap {
+    const unsigned char* matrix;
+    unsigned long long lines, columns, line_bytes;
+    unsigned box_lines, box_columns, item_bytes;
+};
+
+void barrier_init(const void* barrier, int arrivals, Site site);
+void barrier_init_fence();
+void barrier_arrive(const void* barrier, int arrivals, int bytes, Site site);
+void barrier_wait(const void* barrier, unsigned parity, Site site);
+void tma_load_2d(void* shared, const TensorMap& map, const void* barrier, int column, int line, Site site);
+void async_proxy_fence();
+void named_barrier(int id, int threads, bool wait, Site site);
+void registers_change(int count, Site site);
+void previous_grid_wait();
+
+unsigned shared_offset(const void* shared, Site site);
+void wgmma_fence();
+void wgmma(float* d, unsigned long long a, unsigned long long b, int n, bool add, bool by_columns, bool bfloat16,
+           Site site);
+void wgmma_commit();
+void wgmma_wait(int groups_left);
 
 void ldmatrix_x4(unsigned* r, const void* shared, bool transposed, Site site);
 void mma_m16n8k16(float* d, const unsigned* a, const unsigned* b, bool bfloat16, Site site);

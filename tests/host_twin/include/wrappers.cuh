@@ -21,6 +21,7 @@
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define threadIdx (::chip::host::thread_position())
 #define blockIdx (::chip::host::block_position())
@@ -78,6 +79,10 @@ template <typename T, int N>
 void store(T* pointer, const Pack<T, N>& pack, CHIP_SITE) {
     host::check_alignment(pointer, sizeof(Pack<T, N>), site);
     *reinterpret_cast<Pack<T, N>*>(pointer) = pack;
+}
+
+inline void store_16(void* global, const unsigned (&words)[4], CHIP_SITE) {
+    store(static_cast<unsigned*>(global), Pack<unsigned, 4>{words[0], words[1], words[2], words[3]}, site);
 }
 
 inline void cp_async_16(void* shared, const void* global, int source_bytes = 16, CHIP_SITE) {
@@ -163,6 +168,13 @@ T from_float(float value) {
 inline float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 
 inline double multiply_add(double a, double b, double c) { return fma(a, b, c); }
+
+template <typename T>
+unsigned pack_pair(float first, float second) {
+    return from_float<T>(first).bits | unsigned(from_float<T>(second).bits) << 16;
+}
+
+inline float fast_divide(float a, float b) { return a / b; }
 
 inline float fast_exp(float value) { return expf(value); }
 
