@@ -1,7 +1,9 @@
-"""The expert FFN in raw CUDA C++, compiled by NVRTC and launched through CuPy.
+"""The expert FFN in raw CUDA C++, compiled by NVRTC and launched through CuPy and the driver. README.md has the log.
 
-tile  a shared-memory tile kernel on the CUDA cores: float32, float16 and bfloat16, any H and W (tile.cu)
-mma   tensor cores with a cp.async pipeline and swizzled shared memory: float16 and bfloat16, H in eights (mma.cu)
+tile        a shared-memory tile kernel on the CUDA cores: float32, float16 and bfloat16, any H and W (tile.cu)
+mma         tensor cores with a cp.async pipeline: float16 and bfloat16, H in eights (mma.cu); so are the next two
+wgmma       Hopper's wgmma fed by TMA, one tile a block (wgmma.cu)
+persistent  the same in blocks that walk the work list, with ping-pong for narrow experts (persistent.cu)
 
 Each version is one launch per GEMM for all experts, whatever their widths: fc1 gathers the rows of x as it loads them
 and ends with SwiGLU, fc2 writes rows in plan order, and dispatch combines them.

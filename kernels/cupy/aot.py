@@ -31,12 +31,16 @@ from ..compiled import (
     write_records,
 )
 from ..values import Value
-from .config import SHIPPED, Configuration, from_values
+from .config import KINDS, Configuration
 from .launch import FOLDER, defines
+from .shipped import SHIPPED
+from .space import from_values
 
 ARCHITECTURE = "sm_90a"
 TORCH_NAMES = {name: dtype_name(dtype) for dtype, name in (cupy_backend.ELEMENTS | cupy_backend.IDS).items()}
-DTYPES = {"tile": (torch.float32, torch.float16, torch.bfloat16), "mma": (torch.float16, torch.bfloat16)}
+DTYPES = dict.fromkeys(KINDS, (torch.float16, torch.bfloat16)) | {
+    "tile": (torch.float32, torch.float16, torch.bfloat16)
+}
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
-"""Launch configurations of the CUDA C++ kernels: what may be chosen, under which rules, and what a case gets."""
+"""Launch configurations of the CUDA C++ kernels: what a version's launch is made of, and the rules it must keep."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..grouped import TileShape, gemm_works
-from ..values import GEMMS, Value, join_values, named, split_values
 
 if TYPE_CHECKING:
     from ...reference import LayerSpec
@@ -160,8 +158,86 @@ class MmaConfig:
         return _defines(self, "block_m", "block_n", "block_k", "stages", "warps_m", "warps_n", "blocks_per_sm")
 
 
-Config = TileConfig | MmaConfig
-KINDS: dict[str, type[Config]] = {"tile": TileConfig, "mma": MmaConfig}
+@dataclass(frozen=True)
+class WgmmaConfig:
+    """The Hopper kernel: two consumer warpgroups share a block_m x block_n tile, a third one fills `stages` stages.
+
+    An fc1 tile stores block_n / 2 activation columns, as that of `MmaConfig`. A stage is 64 elements deep. 256 x 256 is
+    out of reach: its sums alone would take all registers of a thread. band is that of `TileConfig`.
+    """
+
+    block_m: int
+    block_n: int
+    stages: int
+    band: int = 8
+
+    block_k: ClassVar[int] = 64
+    blocks_per_sm: ClassVar[int] = 1
+    threads: ClassVar[int] = 384
+
+    def __post_init__(self) -> None:
+        for name in ("block_m", "block_n"):
+            if getattr(self, name) not in (128, 256):
+                raise ValueError(f"{name}: expected 128 or 256, got {getattr(self, name)}")
+        if self.block_m * self.block_n > 128 * 256:
+            raise ValueError(f"expected block_m * block_n of at most 128 * 256, got {self.block_m} * {self.block_n}")
+        if self.stages < 2:
+            raise ValueError(f"stages: expected at least 2, got {self.stages}")
+        if self.band < 1:
+            raise ValueError(f"band: expected at least 1, got {self.band}")
+        _check_fits(self, 0)
+
+    @property
+    def fc1_columns(self) -> int:
+        """Activation columns one fc1 tile stores."""
+        return self.block_n // 2
+
+    @property
+    def box_n(self) -> int:
+        """Lines of gate and up that one TMA box brings in fc1."""
+        return self.block_n
+
+    @property
+    def shared_bytes(self) -> int:
+        """Dynamic shared memory of a launch, in bytes: the stages, and two barriers for each."""
+        return self.stages * ((self.block_m + self.block_n) * self.block_k * 2 + 16)
+
+    def defines(self) -> dict[str, str]:
+        """The compile-time constants the .cu file reads."""
+        return _defines(self, "block_m", "block_n", "stages")
+
+
+@dataclass(frozen=True)
+class PersistentConfig(WgmmaConfig):
+    """The persistent Hopper kernel; its consumers take half a tile each, in turns, where an expert's width is below
+    pingpong_below (0: never).
+    """
+
+    pingpong_below: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pingpong_below < 0:
+            raise ValueError(f"pingpong_below: expected 0 or more, got {self.pingpong_below}")
+
+    @property
+    def box_n(self) -> int:
+        """See `WgmmaConfig.box_n`: half a tile, which is what one consumer may take."""
+        return self.block_n // 2
+
+    def defines(self) -> dict[str, str]:
+        """See `WgmmaConfig.defines`."""
+        return {**super().defines(), **_defines(self, "pingpong_below")}
+
+
+Config = TileConfig | MmaConfig | WgmmaConfig
+KINDS: dict[str, type[Config]] = {
+    "tile": TileConfig,
+    "mma": MmaConfig,
+    "wgmma": WgmmaConfig,
+    "persistent": PersistentConfig,
+}
+HOPPER = ("wgmma", "persistent")  # versions that only compute capability 9.0 runs
 
 
 @dataclass(frozen=True)
@@ -182,8 +258,8 @@ class Configuration:
 
     @property
     def version(self) -> str:
-        """The .cu file: "tile" or "mma"."""
-        return next(version for version, kind in KINDS.items() if isinstance(self.fc1, kind))
+        """The .cu file, without the ending."""
+        return next(version for version, kind in KINDS.items() if type(self.fc1) is kind)
 
     @property
     def kernels(self) -> tuple[str, str]:
@@ -198,84 +274,6 @@ class Configuration:
             TileShape(fc2.block_m, fc2.block_n, fc2.block_k, 1, fc2.threads),
         )
         return gemm_works(spec, counts, shapes, self.kernels, BYTES[dtype])
-
-
-TILE_CONFIGS = {
-    "few rows": TileConfig(block_m=16, block_n=64, block_k=16, thread_m=2, thread_n=4, blocks_per_sm=4),
-    "many rows": TileConfig(block_m=128, block_n=64, block_k=16, thread_m=8, thread_n=4, blocks_per_sm=2),
-}
-
-# 128 x 128 with eight warps of 32 x 64 keeps two blocks on an SM, so that one's epilogue hides behind the other's main
-# loop. With few rows an expert the kernels only read weights: short tiles, more stages, more blocks in flight.
-MMA_CONFIGS = {
-    "few rows": MmaConfig(block_m=16, block_n=128, block_k=64, stages=4, warps_m=1, warps_n=4, blocks_per_sm=3),
-    "some rows": MmaConfig(block_m=64, block_n=128, block_k=64, stages=3, warps_m=2, warps_n=4, blocks_per_sm=2),
-    "many rows": MmaConfig(block_m=128, block_n=128, block_k=64, stages=3, warps_m=4, warps_n=2, blocks_per_sm=2),
-}
-SHIPPED: dict[str, Mapping[str, Config]] = {"tile": TILE_CONFIGS, "mma": MMA_CONFIGS}
-
-_COMMON_FIELDS = ("block_m", "block_n", "block_k", "blocks_per_sm", "band")
-FIELDS = {
-    "tile": (*_COMMON_FIELDS, "thread_m", "thread_n"),
-    "mma": (*_COMMON_FIELDS, "stages", "warps_m", "warps_n"),
-}
-
-# What a tuner may try. The tensor-core kernel takes 16 rows and up to 256 columns a block; 128 x 256 leaves eight warps
-# 128 sums a thread, half of its registers. K steps of 16 are one mma, of 128 a swizzled line of 256 bytes. From two to
-# six stages of at most 227 KiB. Warps from one to eight in either direction, up to 16 together as the sums allow. The
-# CUDA-core kernel has its own thread tiles: 8 x 8 sums of gate and of up are half of a thread's registers. Bands from
-# one row block (weights read afresh for each) to 32, as in Triton's space.
-_SPACE: dict[str, tuple[Value, ...]] = {
-    "block_m": (16, 32, 64, 128, 256),
-    "block_n": (32, 64, 128, 256),
-    "block_k": (16, 32, 64, 128),
-    "blocks_per_sm": (1, 2, 3, 4),
-    "band": (1, 2, 4, 8, 16, 32),
-    "thread_m": (1, 2, 4, 8),
-    "thread_n": (1, 2, 4, 8),
-    "stages": (2, 3, 4, 5, 6),
-    "warps_m": (1, 2, 4, 8),
-    "warps_n": (1, 2, 4, 8),
-}
-
-
-def space(versions: tuple[str, ...]) -> dict[str, tuple[Value, ...]]:
-    """Every parameter with its choices for a layer that can run `versions`; those of the other version are left out."""
-    fields = [field for field in _SPACE if any(field in FIELDS[version] for version in versions)]
-    return {"version": versions, **{f"{gemm}_{field}": _SPACE[field] for gemm in GEMMS for field in fields}}
-
-
-def to_values(configuration: Configuration) -> dict[str, Value]:
-    """A configuration as flat values, the version first."""
-    fields = FIELDS[configuration.version]
-    return {"version": configuration.version, **join_values(configuration.fc1, configuration.fc2, fields)}
-
-
-def from_values(values: Mapping[str, Value]) -> Configuration:
-    """The configuration of flat values; parameters of the other version may be there and mean nothing.
-
-    Raises ValueError with the rule that they break.
-    """
-    tiles = dict(values)
-    version = tiles.pop("version", None)
-    if not isinstance(version, str) or version not in KINDS:
-        raise ValueError(f"version: expected one of {', '.join(KINDS)}, got {version!r}")
-    others = [field for fields in FIELDS.values() for field in fields if field not in FIELDS[version]]
-    fc1, fc2 = split_values(tiles, FIELDS[version], others)
-    kind = KINDS[version]
-    return Configuration(named("fc1", lambda: kind(**fc1)), named("fc2", lambda: kind(**fc2)))
-
-
-def choose_tile(rows: int, experts: int) -> TileConfig:
-    """The built-in tile configuration for R rows over E experts: by the mean rows an expert, which the host knows."""
-    return TILE_CONFIGS["few rows" if rows <= 24 * experts else "many rows"]
-
-
-def choose_mma(rows: int, experts: int) -> MmaConfig:
-    """The built-in tensor-core configuration for R rows over E experts: by the mean rows an expert."""
-    if rows <= 16 * experts:
-        return MMA_CONFIGS["few rows"]
-    return MMA_CONFIGS["some rows" if rows <= 96 * experts else "many rows"]
 
 
 def _defines(config: object, *names: str) -> dict[str, str]:

@@ -16,33 +16,26 @@ from ..common import check_device, check_prepare, dtype_name, gpu_name
 from ..interface import Layer
 from ..shared_expert import with_shared_expert
 from ..values import Value, broken_rule
-from .config import (
-    ELEMENTS,
-    KINDS,
-    SHIPPED,
-    Config,
-    Configuration,
-    MmaConfig,
-    TileConfig,
-    choose_mma,
-    choose_tile,
-    from_values,
-    space,
-    to_values,
-)
+from .config import ELEMENTS, HOPPER, KINDS, Config, Configuration
 from .launch import CupyLayer
+from .shipped import built_in, offered
+from .space import from_values, space, to_values
 
 if TYPE_CHECKING:
     from ...reference import ExpertWeights, LayerSpec
     from ..tunable import GemmWork
 
 VERSIONS = ("auto", *KINDS)
+FASTEST_FIRST = tuple(reversed(KINDS))
+HOPPER_CAPABILITY = (9, 0)
 MOST_EXPERT_ELEMENTS = 2**30  # the kernels count one expert's gate and up, with the tiles' overhang, in an int
 
 
 @dataclass(frozen=True)
 class CupyImplementation:
-    """The entry of the table. version "auto" takes mma where it can and tile elsewhere.
+    """The entry of the table. version "auto" takes the fastest that can run a layer on the GPU at hand: persistent on
+    Hopper (mma for few rows an expert), mma on older and newer GPUs, tile for float32 and where H is no multiple of 8;
+    `chosen` says which, and why none above it.
 
     engine: what compiles and launches the sources; None means CuPy on the GPU, found when a layer is prepared. With
     an engine that executes them on the CPU, everything below runs there.
@@ -68,9 +61,11 @@ class CupyImplementation:
     def description(self) -> str:
         """See `Implementation.description`."""
         what = {
-            "auto": "CUDA C++: tensor cores for 16-bit types, CUDA cores for float32",
+            "auto": "CUDA C++: Hopper's wgmma and TMA or mma for 16-bit types, CUDA cores for float32",
             "tile": "CUDA C++ shared-memory tiles on the CUDA cores",
             "mma": "CUDA C++ on tensor cores (mma.sync) with a cp.async pipeline",
+            "wgmma": "CUDA C++ for Hopper: wgmma fed by TMA, one tile a block",
+            "persistent": "CUDA C++ for Hopper: wgmma fed by TMA, persistent blocks, ping-pong for narrow experts",
         }
         return f"{what[self.version]}; one launch per GEMM for all widths, gather and SwiGLU fused into the first"
 
@@ -81,9 +76,17 @@ class CupyImplementation:
             reason = CupyEngine.unavailable(device)
         if reason is None and 2 * max(spec.widths) * spec.hidden > MOST_EXPERT_ELEMENTS:
             reason = f"expected 2 * W * H of at most 2^30, got W {max(spec.widths)} and H {spec.hidden}"
-        if reason is None and self.version == "mma":
-            reason = _mma_cannot(spec, dtype_name(dtype))
+        if reason is None and self.version != "auto":
+            reason = cannot(self.version, spec, dtype_name(dtype), self._capability(device))
         return reason
+
+    def chosen(self, spec: LayerSpec, dtype: torch.dtype, device: torch.device) -> str:
+        """The version that runs a layer with many rows on `device`, and why those that would be faster do not."""
+        name, capability = dtype_name(dtype), self._capability(device)
+        best = self._versions(spec, name, capability)[0]
+        above = FASTEST_FIRST[: FASTEST_FIRST.index(best)] if self.version == "auto" else ()
+        reasons = [f"not {version}: {cannot(version, spec, name, capability)}" for version in above]
+        return "; ".join([best, *reasons])
 
     def prepare(
         self,
@@ -99,13 +102,13 @@ class CupyImplementation:
         device = torch.device(device)
         check_prepare(self.supports(spec, dtype, device), self.name)
         engine = self.engine or default_engine()
-        found = self._choices(spec, dtype_name(dtype), gpu_name(device))
+        found = self._choices(spec, dtype_name(dtype), gpu_name(device), self._capability(device))
         layer = CupyLayer.prepare(spec, weights, device, dtype, engine, found, routing_class)
         return with_shared_expert(layer, spec, weights, device, dtype)
 
     def space(self, spec: LayerSpec, dtype: str) -> dict[str, tuple[Value, ...]]:
-        """See `Tunable.space` and, for the reasons, `config.py`."""
-        return space(self._versions(spec, dtype))
+        """See `Tunable.space` and, for the reasons, `space.py`."""
+        return space(self._versions(spec, dtype, self._capability()))
 
     def check_values(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> str | None:
         """See `Tunable.check_values`."""
@@ -113,7 +116,8 @@ class CupyImplementation:
 
     def current_values(self, spec: LayerSpec, rows: int, dtype: str) -> dict[str, Value]:
         """See `Tunable.current_values`."""
-        return to_values(self._choices(spec, dtype, gpu_name()).of(-(-rows // spec.top_k), "any"))
+        found = self._choices(spec, dtype, gpu_name(), self._capability())
+        return to_values(found.of(-(-rows // spec.top_k), "any"))
 
     def compile_values(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> list[dict[str, Any]]:
         """See `Tunable.compile_values`; for sm_90a."""
@@ -141,47 +145,61 @@ class CupyImplementation:
 
     @property
     def _fixed(self) -> Configuration | None:
-        return Configuration.both(self.config) if isinstance(self.config, TileConfig | MmaConfig) else self.config
+        config = self.config
+        return config if config is None or isinstance(config, Configuration) else Configuration.both(config)
 
-    def _versions(self, spec: LayerSpec, dtype: str) -> tuple[str, ...]:
-        """What this one can run a layer with, the built-in choice first. Raises ValueError for an unknown dtype."""
+    def _capability(self, device: torch.device | None = None) -> tuple[int, int]:
+        """Of a GPU, by default the current one; Hopper's without one: an engine of the tests has all its instructions,
+        and what is compiled ahead of time is compiled for it.
+        """
+        if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
+            return HOPPER_CAPABILITY
+        return torch.cuda.get_device_capability(device)
+
+    def _versions(self, spec: LayerSpec, dtype: str, capability: tuple[int, int]) -> tuple[str, ...]:
+        """What this one can run a layer with, the fastest first. Raises ValueError for an unknown dtype."""
         if dtype not in ELEMENTS:
             raise ValueError(f"dtype: expected one of {', '.join(ELEMENTS)}, got {dtype!r}")
         if self.version != "auto":
             return (self.version,)
-        return ("tile",) if _mma_cannot(spec, dtype) else ("mma", "tile")
+        return tuple(version for version in FASTEST_FIRST if cannot(version, spec, dtype, capability) is None)
 
     def _parse(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> Configuration:
         """The configuration of flat values. Raises ValueError for one that breaks a rule or cannot run this layer."""
-        versions = self._versions(spec, dtype)
+        versions = self._versions(spec, dtype, self._capability())
         config = from_values(values)
-        reason = _mma_cannot(spec, dtype) if config.version == "mma" else None
-        if reason is not None or config.version not in versions:
+        if config.version not in versions:
+            reason = cannot(config.version, spec, dtype, self._capability())
             raise ValueError(f"version: {reason or f'expected {versions[0]}, got {config.version}'}")
         return config
 
-    def _choices(self, spec: LayerSpec, dtype: str, gpu: str) -> Choices[Configuration]:
-        version = self._versions(spec, dtype)[0]
-        choose = {"tile": choose_tile, "mma": choose_mma}[version]
+    def _choices(self, spec: LayerSpec, dtype: str, gpu: str, capability: tuple[int, int]) -> Choices[Configuration]:
+        versions = self._versions(spec, dtype, capability)
         return choices(
             self.name,
             gpu,
             spec,
             dtype,
-            built_in=lambda rows: Configuration.both(choose(rows, spec.experts)),
-            offered=tuple(map(Configuration.both, SHIPPED[version].values())),
+            built_in=lambda rows: built_in(versions, rows, spec.experts),
+            offered=offered(versions),
             parse=lambda values: self._parse(values, spec, dtype),
             fixed=self._fixed,
-            tunable=self.version == "auto",  # rows of the table may name either version
+            tunable=self.version == "auto",  # rows of the table may name any version
         )
 
 
-def _mma_cannot(spec: LayerSpec, dtype: str) -> str | None:
-    """None, or why the tensor-core version cannot run this case."""
+def cannot(version: str, spec: LayerSpec, dtype: str, capability: tuple[int, int]) -> str | None:
+    """None, or why a version cannot run a layer of this dtype on a GPU of this compute capability."""
+    if version == "tile":
+        return None
     if dtype not in ("float16", "bfloat16"):
         return f"its tensor-core kernel computes in 16-bit types: expected float16 or bfloat16, got {dtype}"
     if spec.hidden % 8:
         return f"its tensor-core kernel moves 16-byte chunks: expected hidden to be a multiple of 8, got {spec.hidden}"
+    if capability < (8, 0):
+        return f"mma of bfloat16 and cp.async need compute capability 8.0, the GPU has {capability[0]}.{capability[1]}"
+    if version in HOPPER and capability != HOPPER_CAPABILITY:
+        return f"wgmma needs compute capability 9.0 (Hopper), the GPU has {capability[0]}.{capability[1]}"
     return None
 
 

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from ...dispatch import TileSchedule, combine, make_schedule
-from ...dispatch.cuda.engine import Engine
+from ...dispatch.cuda.engine import Engine, TensorMap
 from ..choice import Choices, check_routing_class
 from ..common import check_call, dtype_name
 from ..grouped import Columns, column_blocks, executed_flops
-from ..packing import PackedWeights, pack
-from .config import ELEMENTS, Config, Configuration
+from .config import ELEMENTS, HOPPER, Config, Configuration, WgmmaConfig
+from .weights import TiledWeights, tile_weights
 
 if TYPE_CHECKING:
     from ...dispatch import DispatchPlan
@@ -29,7 +29,10 @@ HOST_BLOCKS = 3  # where an injected engine runs on the CPU: few, so that every 
 
 @dataclass(frozen=True)
 class Buffers:
-    """What one call passes from phase to phase: two work lists, the ragged activation [R * S_max], rows [R, H]."""
+    """What one call passes from phase to phase: two work lists, the activation [R, S_max], rows [R, H].
+
+    The tile and mma kernels use the activation's memory as ragged blocks (work.cuh), those for Hopper as the matrix.
+    """
 
     schedules: tuple[TileSchedule, TileSchedule]
     activation: torch.Tensor
@@ -41,7 +44,7 @@ class CupyLayer:
     """Packed weights, and the configurations that calls may get; see `Layer`."""
 
     spec: LayerSpec
-    packed: PackedWeights
+    packed: TiledWeights
     engine: Engine
     choices: Choices[Configuration]
     routing_class: str
@@ -65,7 +68,7 @@ class CupyLayer:
         tiles = choices.candidates
         return cls(
             spec=spec,
-            packed=pack(spec, weights, device, dtype),
+            packed=tile_weights(spec, weights, device, dtype),
             engine=engine,
             choices=choices,
             routing_class=check_routing_class(routing_class),
@@ -125,22 +128,26 @@ class CupyLayer:
         weights = self.packed.down_t
         return Buffers(
             schedules=schedules,
-            activation=weights.new_empty(plan.rows * self._most_stride),
+            activation=weights.new_empty((plan.rows, self.packed.most_padded)),
             rows=weights.new_empty((plan.rows, self.spec.hidden)),
         )
 
-    @property
-    def _most_stride(self) -> int:
-        """S_max: the largest row stride of the ragged activation, in elements (work.cuh)."""
-        return -(-int(self.packed.widths.max()) // 8) * 8
-
     def _gemm1(self, x: torch.Tensor, plan: DispatchPlan, buffers: Buffers, config: Configuration) -> None:
-        operands = (buffers.activation, x, self.packed.gate_up, plan.row_token)
+        weights: Any = self.packed.gate_up
+        if isinstance(config.fc1, WgmmaConfig):
+            weights = TensorMap(weights, config.fc1.box_n, config.fc1.block_k)
+        operands = (buffers.activation, x, weights, plan.row_token)
         self._launch(config, 0, operands, plan, buffers.schedules[0])
 
     def _gemm2(self, plan: DispatchPlan, buffers: Buffers, config: Configuration) -> None:
-        operands = (buffers.rows, buffers.activation, self.packed.down_t)
-        self._launch(config, 1, operands, plan, buffers.schedules[1])
+        if plan.rows == 0:  # and nothing a tensor map could describe
+            return
+        activation: Any = buffers.activation
+        weights: Any = self.packed.down_t
+        if config.version in HOPPER:
+            depth = config.fc2.block_k
+            activation, weights = TensorMap(activation, config.fc2.block_m, depth), TensorMap(weights, depth, depth)
+        self._launch(config, 1, (buffers.rows, activation, weights), plan, buffers.schedules[1])
 
     def _launch(
         self,
@@ -153,14 +160,19 @@ class CupyLayer:
         """Launch fc1 (gemm 0) or fc2 (1)."""
         tile = (config.fc1, config.fc2)[gemm]
         module = self.engine.load(FOLDER / f"{config.version}.cu", defines(tile, self.packed.gate_up.dtype))
+        widths = self.packed.padded_int32 if config.version in HOPPER else self.packed.widths_int32
+        experts = (plan.expert_offsets, self.packed.offsets_int64, widths)
         work = (schedule.expert, schedule.row, schedule.column, schedule.count)
-        sizes = (self.spec.hidden, self._most_stride)
+        sizes = (self.spec.hidden, self.packed.most_padded)
+        # A tile a block, as many as there may be; the other versions' blocks walk the list.
+        blocks = schedule.bound if config.version == "wgmma" else self.blocks * tile.blocks_per_sm
         module.launch(
             config.kernels[gemm],
-            grid=(min(schedule.bound, self.blocks * tile.blocks_per_sm),),
+            grid=(min(schedule.bound, blocks),),
             block=(tile.threads,),
-            args=(*operands, plan.expert_offsets, self.packed.offsets_int64, *work, *sizes),
+            args=(*operands, *experts, *work, *sizes),
             shared_bytes=tile.shared_bytes,
+            early=config.version == "persistent",
         )
 
 

@@ -9,10 +9,10 @@
 //
 // One launch computes all experts. Blocks walk the work list with a grid-wide stride. cp.async brings 16-byte chunks of
 // both operands to one of STAGES swizzled stages: x rows are gathered through row_token on the way, so nothing is
-// permuted beforehand. fc1 interleaves gate and up in blocks of 8 lines as it loads them, so that one thread ends up
-// with the gate and the up value of the same element, SwiGLU happens in registers and only W columns are stored.
-// Chunks outside an operand are filled with zeros. W need not be a multiple of 8: fc1 also writes the zeros between
-// W and the row stride, and fc2's weights are zero from line W on.
+// permuted beforehand. Gate and up rows alternate in blocks of 8 (weights.py), so that one thread ends up with the gate
+// and the up value of the same element, SwiGLU happens in registers and only W columns are stored. Chunks outside an
+// operand are filled with zeros. W need not be a multiple of 8: fc1 also writes the zeros between W and the row stride,
+// and fc2's weights are zero from line W on.
 //
 // Constants given at compile time: ELEMENT, BLOCK_M, BLOCK_N, BLOCK_K, STAGES, WARPS_M, WARPS_N, BLOCKS_PER_SM.
 #include <wrappers.cuh>
@@ -23,26 +23,27 @@ using Element = ELEMENT;
 
 #include "mma_tile.cuh"
 
-// activation: the ragged layout of work.cuh; x [T, H]; gate_up [sum of 2 * W_e, H], an expert's gate rows before its up
-// rows; row_token int32[R]; expert_offsets int32[E + 1]; width_offsets int64[E + 1].
+// activation: the ragged layout of work.cuh; x [T, H]; gate_up [sum of 2 * P_e, H] and P_e as in weights.py; row_token
+// int32[R]; expert_offsets int32[E + 1]; width_offsets int64[E + 1], prefix sums of P_e; widths int32[E], W_e.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
     mma_fc1(Element* activation, const Element* x, const Element* gate_up, const int* row_token,
-            const int* expert_offsets, const long long* width_offsets, const int* work_expert, const int* work_row,
-            const int* work_column, const int* work_count, int hidden, int most_stride) {
+            const int* expert_offsets, const long long* width_offsets, const int* widths, const int* work_expert,
+            const int* work_row, const int* work_column, const int* work_count, int hidden, int most_stride) {
     using ShareB = Share<BLOCK_N, BLOCK_K>;
     constexpr int COLUMNS = BLOCK_N / 2;
     Element* memory = chip::dynamic_shared<Element>();
     const WorkList work{work_expert, work_row, work_column};
     const int count = *work_count;
     for (int entry = blockIdx.x; entry < count; entry += gridDim.x) {
-        const Tile tile = read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, most_stride);
+        const Tile tile = read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, widths, most_stride);
         const int first_column = tile.column * COLUMNS;
 
         int token[ShareA::COUNT];  // -1: no row there
 #pragma unroll
         for (int i = 0; i < ShareA::COUNT; ++i)
             token[i] = ShareA::line(i) < tile.rows ? row_token[tile.first_row + ShareA::line(i)] : -1;
-        const Element* weights = gate_up + 2 * tile.width_offset * hidden;
+        const Element* weights = gate_up + 2 * (tile.width_offset + first_column) * hidden;
+        const int lines = 2 * (tile.stride - first_column);
 
         float sum[M_TILES][N_TILES][4] = {};
         multiply<true>(
@@ -58,10 +59,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
 #pragma unroll
                 for (int i = 0; i < ShareB::COUNT; ++i) {  // lines 0-7 gate, 8-15 up, 16-23 gate, ...
                     const unsigned line = ShareB::line(i);
-                    const int column = first_column + line / 16 * 8 + line % 8;
-                    const int row = (line / 8 % 2 ? tile.width : 0) + column;
-                    const bool inside = column < tile.width && b_k < hidden;
-                    ShareB::copy(b, i, weights, row * hidden + b_k, inside);
+                    const bool inside = static_cast<int>(line) < lines && b_k < hidden;
+                    ShareB::copy(b, i, weights, static_cast<int>(line) * hidden + b_k, inside);
                 }
             },
             sum);
@@ -86,17 +85,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
     }
 }
 
-// rows [R, H] in plan order; activation as fc1 left it; down_t [sum of W_e, H].
+// rows [R, H] in plan order; activation as fc1 left it; down_t [sum of P_e, H].
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
     mma_fc2(Element* rows, const Element* activation, const Element* down_t, const int* expert_offsets,
-            const long long* width_offsets, const int* work_expert, const int* work_row, const int* work_column,
-            const int* work_count, int hidden, int most_stride) {
+            const long long* width_offsets, const int* widths, const int* work_expert, const int* work_row,
+            const int* work_column, const int* work_count, int hidden, int most_stride) {
     using ShareB = Share<BLOCK_K, BLOCK_N>;
     Element* memory = chip::dynamic_shared<Element>();
     const WorkList work{work_expert, work_row, work_column};
     const int count = *work_count;
     for (int entry = blockIdx.x; entry < count; entry += gridDim.x) {
-        const Tile tile = read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, most_stride);
+        const Tile tile = read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, widths, most_stride);
         const int first_column = tile.column * BLOCK_N;
         const Element* left = activation + tile.activation;
         const Element* weights = down_t + tile.width_offset * hidden;

@@ -102,18 +102,18 @@ __device__ __forceinline__ void multiply(int depth, Buffers shared, const ReadA&
     }
 }
 
-// activation: the ragged layout of work.cuh; x [T, H]; gate_up [sum of 2 * W_e, H], an expert's gate rows before its up
-// rows; row_token int32[R]; expert_offsets int32[E + 1]; width_offsets int64[E + 1].
+// activation: the ragged layout of work.cuh; x [T, H]; gate_up [sum of 2 * P_e, H] and P_e as in weights.py; row_token
+// int32[R]; expert_offsets int32[E + 1]; width_offsets int64[E + 1], prefix sums of P_e; widths int32[E], W_e.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
     tile_fc1(Element* activation, const Element* x, const Element* gate_up, const int* row_token,
-             const int* expert_offsets, const long long* width_offsets, const int* work_expert, const int* work_row,
-             const int* work_column, const int* work_count, int hidden, int most_stride) {
+             const int* expert_offsets, const long long* width_offsets, const int* widths, const int* work_expert,
+             const int* work_row, const int* work_column, const int* work_count, int hidden, int most_stride) {
     float* memory = chip::dynamic_shared<float>();
     const Buffers shared{memory, memory + 2 * BLOCK_K * (BLOCK_M + PAD)};
     const WorkList work{work_expert, work_row, work_column};
     const int count = *work_count;
     for (int entry = blockIdx.x; entry < count; entry += gridDim.x) {
-        const Tile tile = read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, most_stride);
+        const Tile tile = read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, widths, most_stride);
         int token[A_COUNT];  // -1: no row there
 #pragma unroll
         for (int i = 0; i < A_COUNT; ++i)
@@ -130,9 +130,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
             },
             [&](int part, int i, int k0) {
                 const int k = k0 + slice_k();
-                const int column = tile.column * BLOCK_N + slice_line(i);
+                const unsigned column = tile.column * BLOCK_N + slice_line(i);
                 if (column >= tile.width || k >= hidden) return 0.0f;
-                return chip::to_float(weights[(part * tile.width + column) * hidden + k]);
+                const int row = column + column / 8 * 8 + part * 8;
+                return chip::to_float(weights[row * hidden + k]);
             },
             sum);
 
@@ -150,17 +151,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
     }
 }
 
-// rows [R, H] in plan order; activation as fc1 left it; down_t [sum of W_e, H].
+// rows [R, H] in plan order; activation as fc1 left it; down_t [sum of P_e, H].
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM)
     tile_fc2(Element* rows, const Element* activation, const Element* down_t, const int* expert_offsets,
-             const long long* width_offsets, const int* work_expert, const int* work_row, const int* work_column,
-             const int* work_count, int hidden, int most_stride) {
+             const long long* width_offsets, const int* widths, const int* work_expert, const int* work_row,
+             const int* work_column, const int* work_count, int hidden, int most_stride) {
     float* memory = chip::dynamic_shared<float>();
     const Buffers shared{memory, memory + 2 * BLOCK_K * (BLOCK_M + PAD)};
     const WorkList work{work_expert, work_row, work_column};
     const int count = *work_count;
     for (int entry = blockIdx.x; entry < count; entry += gridDim.x) {
-        const Tile tile = read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, most_stride);
+        const Tile tile = read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, widths, most_stride);
         const Element* left = activation + tile.activation;
         const Element* weights = down_t + tile.width_offset * hidden;
 

@@ -134,9 +134,9 @@ class SpyEngine:
         engine, seen = self.engine, self.seen
 
         class Module:
-            def launch(self, name: str, grid: Any, block: Any, args: Any, shared_bytes: int = 0) -> None:
+            def launch(self, name: str, grid: Any, block: Any, args: Any, shared_bytes: int = 0, **how: bool) -> None:
                 seen.append(Launch(name, grid[0], block[0], {**defines, "shared_bytes": shared_bytes}))
-                engine.load(source_file, defines).launch(name, grid, block, args, shared_bytes)
+                engine.load(source_file, defines).launch(name, grid, block, args, shared_bytes, **how)
 
         return Module()
 

@@ -7,17 +7,18 @@ import torch
 
 from mohge.dispatch.cuda.compiler import cannot_compile, compile_cubin
 from mohge.dispatch.cuda.resources import find_cuobjdump, inspect_cubin
-from mohge.kernels.cupy.config import MMA_CONFIGS, MOST_SHARED_BYTES, TILE_CONFIGS, Config
+from mohge.kernels.cupy.aot import DTYPES
+from mohge.kernels.cupy.config import HOPPER, MOST_SHARED_BYTES, Config
 from mohge.kernels.cupy.launch import FOLDER, defines
+from mohge.kernels.cupy.shipped import SHIPPED
 
 REGISTERS = 65536  # of one multiprocessor; so are the next two
 SHARED_BYTES = 228 * 1024
 RESERVED_SHARED_BYTES = 1024  # of every block
 
-DTYPES = {"tile": (torch.float32, torch.float16, torch.bfloat16), "mma": (torch.float16, torch.bfloat16)}
 CASES = [
     pytest.param(version, config, dtype, id=f"{version}-{name.replace(' ', '-')}-{dtype}".replace("torch.", ""))
-    for version, configs in (("tile", TILE_CONFIGS), ("mma", MMA_CONFIGS))
+    for version, configs in SHIPPED.items()
     for name, config in configs.items()
     for dtype in DTYPES[version]
 ]
@@ -38,5 +39,7 @@ def test_compiles_for_hopper(version: str, config: Config, dtype: torch.dtype) -
         assert kernel.registers * config.threads * config.blocks_per_sm <= REGISTERS, kernel
         assert kernel.shared_bytes == RESERVED_SHARED_BYTES, kernel
         assert (kernel.hmma > 0) == (version == "mma"), kernel
+        assert (kernel.hgmma > 0) == (version in HOPPER), kernel
+        assert 2 * kernel.hgmma_waits <= kernel.hgmma, kernel  # one wait a stage of four products at least
     assert config.shared_bytes <= MOST_SHARED_BYTES
     assert config.blocks_per_sm * (config.shared_bytes + RESERVED_SHARED_BYTES) <= SHARED_BYTES

@@ -9,14 +9,27 @@ import numpy as np
 import pytest
 import torch
 
-from mohge.kernels.cupy.config import MMA_CONFIGS, TILE_CONFIGS, MmaConfig, TileConfig, choose_mma, choose_tile
-from mohge.kernels.cupy.implementation import CupyImplementation
+from mohge.kernels.cupy.config import KINDS, Config, Configuration, MmaConfig, TileConfig, WgmmaConfig
+from mohge.kernels.cupy.implementation import CupyImplementation, cannot
+from mohge.kernels.cupy.shipped import (
+    MMA_CONFIGS,
+    PERSISTENT,
+    PERSISTENT_CONFIGS,
+    TILE_CONFIGS,
+    WGMMA_CONFIGS,
+    built_in,
+    choose_mma,
+    choose_tile,
+    offered,
+)
+from mohge.kernels.cupy.space import from_values, space, to_values
 from mohge.reference import ExpertWeights, LayerSpec
 
 CPU = torch.device("cpu")
 SPEC = LayerSpec("small", 24, (8, 40), 1, 1, 1)
 TILE = TILE_CONFIGS["many rows"]
 MMA = MMA_CONFIGS["many rows"]
+WGMMA = WGMMA_CONFIGS["many rows"]
 
 
 class NoEngine:
@@ -40,9 +53,16 @@ class NoEngine:
         (MMA, {"block_n": 96, "warps_n": 3}),
         (MMA, {"warps_m": 8, "warps_n": 8}),
         (MMA, {"stages": 9}),
+        (WGMMA, {"block_m": 64}),
+        (WGMMA, {"block_m": 256}),
+        (WGMMA, {"block_n": 192}),
+        (WGMMA, {"stages": 1}),
+        (WGMMA, {"stages": 5}),
+        (WGMMA, {"band": 0}),
+        (PERSISTENT_CONFIGS["fc2"], {"pingpong_below": -1}),
     ],
 )
-def test_impossible_configurations_are_refused(config: TileConfig | MmaConfig, change: dict[str, int]) -> None:
+def test_impossible_configurations_are_refused(config: Config, change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected"):
         replace(config, **change)
 
@@ -65,6 +85,14 @@ def test_blocks_grow_with_the_rows_of_an_expert(choose: Any) -> None:
         (CupyImplementation("tile", NoEngine()), replace(SPEC, widths=(2**26, 8)), torch.float16, "2\\^30"),
         (CupyImplementation("auto", NoEngine()), replace(SPEC, hidden=20), torch.float16, None),
         (CupyImplementation("mma", NoEngine()), replace(SPEC, widths=(1, 7)), torch.bfloat16, None),
+        (CupyImplementation("wgmma", NoEngine()), SPEC, torch.float32, "float32"),
+        (
+            CupyImplementation("persistent", NoEngine()),
+            replace(SPEC, hidden=20),
+            torch.float16,
+            "multiple of 8, got 20",
+        ),
+        (CupyImplementation("persistent", NoEngine()), replace(SPEC, widths=(1, 7)), torch.bfloat16, None),
         (CupyImplementation("auto", NoEngine()), SPEC, torch.float32, None),
     ],
 )
@@ -81,10 +109,57 @@ def test_supports_says_why_not(
 
 
 def test_version_and_configuration_must_agree() -> None:
-    with pytest.raises(ValueError, match="version: expected one of auto, tile, mma, got 'wmma'"):
+    with pytest.raises(ValueError, match="version: expected one of auto, tile, mma, wgmma, persistent, got 'wmma'"):
         CupyImplementation("wmma")
     with pytest.raises(ValueError, match="config: expected a TileConfig"):
         CupyImplementation("tile", config=MMA)
+    with pytest.raises(ValueError, match="config: expected a WgmmaConfig, got PersistentConfig"):
+        CupyImplementation("wgmma", config=PERSISTENT_CONFIGS["fc1"])
+    with pytest.raises(ValueError, match="expected one version, got WgmmaConfig and PersistentConfig"):
+        Configuration(WGMMA, PERSISTENT_CONFIGS["fc1"])
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "hidden", "runs", "says"),
+    [
+        ((9, 0), "bfloat16", 24, {"tile", "mma", "wgmma", "persistent"}, ""),
+        ((8, 0), "bfloat16", 24, {"tile", "mma"}, "wgmma needs compute capability 9.0 (Hopper), the GPU has 8.0"),
+        ((10, 0), "float16", 24, {"tile", "mma"}, "the GPU has 10.0"),
+        ((7, 5), "float16", 24, {"tile"}, "need compute capability 8.0, the GPU has 7.5"),
+        ((9, 0), "float16", 20, {"tile"}, "expected hidden to be a multiple of 8, got 20"),
+        ((9, 0), "float32", 24, {"tile"}, "expected float16 or bfloat16, got float32"),
+    ],
+)
+def test_a_version_runs_where_its_instructions_are(
+    capability: tuple[int, int], dtype: str, hidden: int, runs: set[str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(SPEC, hidden=hidden)
+    assert {version for version in KINDS if cannot(version, spec, dtype, capability) is None} == runs
+    monkeypatch.setattr(CupyImplementation, "_capability", lambda *_: capability)
+    chosen = CupyImplementation().chosen(spec, getattr(torch, dtype), CPU)
+    best = next(version for version in reversed(KINDS) if version in runs)
+    assert chosen.split(";")[0] == best
+    assert says in chosen
+    for version in set(KINDS) - runs:
+        assert CupyImplementation(version, NoEngine()).supports(spec, getattr(torch, dtype), CPU) is not None
+
+
+def test_few_rows_get_short_tiles_and_many_the_persistent_kernel() -> None:
+    everything = tuple(reversed(KINDS))
+    versions = [built_in(everything, 64 * mean, 64).version for mean in (1, 16, 96, 97, 1536)]
+    assert versions == ["mma", "mma", "mma", "persistent", "persistent"]
+    assert {built_in(everything, rows, 64) for rows in (1, 64 * 90, 10**6)} <= set(offered(everything))
+    for versions in (("mma", "tile"), ("wgmma",), ("tile",)):
+        assert built_in(versions, 10**6, 64) in offered(versions)
+        assert built_in(versions, 10**6, 64).version == versions[0]
+
+
+def test_values_there_and_back() -> None:
+    assert from_values(to_values(PERSISTENT)) == PERSISTENT
+    values = {**to_values(PERSISTENT), "version": "wgmma"}  # pingpong_below means nothing there
+    assert from_values(values) == Configuration.both(WGMMA)
+    assert "fc2_pingpong_below" in space(("persistent", "mma"))
+    assert "fc2_pingpong_below" not in space(("mma", "tile"))
 
 
 def test_executed_flops_count_whole_tiles() -> None:
@@ -96,6 +171,13 @@ def test_executed_flops_count_whole_tiles() -> None:
     second = 16 * (96 * 32 + 32 * 48)
     assert layer.executed_flops(np.array([17, 1])) == 2 * (first + second)
     assert layer.executed_flops(np.array([0, 0])) == 0
+
+
+def test_hopper_tiles_work_on_whole_stages() -> None:
+    layer = CupyImplementation("wgmma", NoEngine(), WgmmaConfig(block_m=128, block_n=128, stages=3))
+    layer = layer.prepare(SPEC, ExpertWeights.random(SPEC), CPU, torch.float16)
+    # fc1: one row block and 64 of W's columns an expert, H 24 in one stage of 64. fc2: one column block, W in one.
+    assert layer.executed_flops(np.array([17, 1])) == 2 * 2 * (128 * 128 * 64 + 128 * 128 * 64)
 
 
 def test_exact_tiles_execute_the_useful_flops_only() -> None:

@@ -10,18 +10,26 @@ import pytest
 import torch
 
 from mohge.dispatch import DispatchPlan, make_plan
-from mohge.kernels.cupy.config import MMA_CONFIGS, TILE_CONFIGS, Config
-from mohge.kernels.cupy.implementation import CupyImplementation
+from mohge.kernels.cupy.config import Config
+from mohge.kernels.cupy.implementation import CupyImplementation, cannot
+from mohge.kernels.cupy.shipped import PERSISTENT, SHIPPED
 from mohge.reference import ExpertWeights, LayerSpec, Routing, expert_ffn
 
 pytestmark = pytest.mark.gpu
 
 LIMIT = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}  # relative Frobenius error
-VERSIONS = [
-    (version, dtype) for version in ("tile", "mma") for dtype in LIMIT if (version, dtype) != ("mma", torch.float32)
-]
-SHIPPED = [("tile", config) for config in TILE_CONFIGS.values()] + [("mma", config) for config in MMA_CONFIGS.values()]
+VERSIONS = [(version, dtype) for version in SHIPPED for dtype in LIMIT if version == "tile" or dtype != torch.float32]
+CONFIGS = [(version, config) for version, configs in SHIPPED.items() for config in configs.values()]
 MEDIUM = LayerSpec("medium", 264, (72, 200, 96, 333), 4, 5, 3)
+
+
+@pytest.fixture(autouse=True)
+def _only_where_it_runs(request: pytest.FixtureRequest) -> None:
+    """Skips a version that the GPU at hand cannot run, with the reason it gives itself."""
+    version = request.node.callspec.params.get("version") if hasattr(request.node, "callspec") else None
+    reason = cannot(version, MEDIUM, "float16", torch.cuda.get_device_capability()) if version else None
+    if reason is not None:
+        pytest.skip(reason)
 
 
 def draw_routing(spec: LayerSpec, tokens: int, seed: int, most: int | None = None) -> Routing:
@@ -60,7 +68,10 @@ def test_matches_the_reference(version: str, dtype: torch.dtype, tokens: int, mo
     assert error(y, x, weights, routing, MEDIUM) < LIMIT[dtype]
 
 
-@pytest.mark.parametrize(("version", "dtype"), [("mma", torch.bfloat16), ("tile", torch.float32)])
+@pytest.mark.parametrize(
+    ("version", "dtype"),
+    [("persistent", torch.bfloat16), ("wgmma", torch.bfloat16), ("mma", torch.bfloat16), ("tile", torch.float32)],
+)
 def test_matches_the_reference_on_the_released_layer(version: str, dtype: torch.dtype) -> None:
     spec = LayerSpec.preset("mohge-3b")
     weights = ExpertWeights.random(spec)
@@ -74,7 +85,7 @@ def test_matches_the_reference_on_the_released_layer(version: str, dtype: torch.
 
 @pytest.mark.parametrize(("version", "dtype"), VERSIONS)
 def test_odd_widths(version: str, dtype: torch.dtype) -> None:
-    spec = LayerSpec("odd", 40 if version == "mma" else 37, (1, 13, 47), 2, 2, 2)
+    spec = LayerSpec("odd", 37 if version == "tile" else 40, (1, 13, 47), 2, 2, 2)
     weights = ExpertWeights.random(spec)
     routing = draw_routing(spec, 101, seed=4)
     x = draw_x(spec, 101, dtype)
@@ -114,7 +125,7 @@ def copy_plan(source: DispatchPlan, target: DispatchPlan) -> None:
         getattr(target, field.name).copy_(getattr(source, field.name))
 
 
-@pytest.mark.parametrize(("version", "config"), SHIPPED)
+@pytest.mark.parametrize(("version", "config"), CONFIGS)
 def test_gpu_and_host_execution_agree(version: str, config: Config, host_engine: Any) -> None:
     """Same sources, same inputs: only the order of additions inside one mma, and fused multiply-adds, may differ."""
     spec = LayerSpec("twin", 136, (72, 160, 21), 2, 2, 2)
@@ -128,10 +139,29 @@ def test_gpu_and_host_execution_agree(version: str, config: Config, host_engine:
     torch.testing.assert_close(y.cpu(), expected, rtol=2e-3, atol=2e-3)
 
 
-def test_repeated_calls_are_bit_identical() -> None:
-    layer = CupyImplementation().prepare(MEDIUM, ExpertWeights.random(MEDIUM), "cuda", torch.bfloat16)
+@pytest.mark.parametrize("version", [version for version in SHIPPED if version != "tile"])
+def test_repeated_calls_are_bit_identical(version: str) -> None:
+    layer = CupyImplementation(version).prepare(MEDIUM, ExpertWeights.random(MEDIUM), "cuda", torch.bfloat16)
     x = draw_x(MEDIUM, 700, torch.bfloat16).cuda()
     plan = make_plan(on("cuda", draw_routing(MEDIUM, 700, seed=9)), MEDIUM)
     first = layer(x, plan)
     for _ in range(5):
         assert torch.equal(layer(x, plan), first)
+
+
+@pytest.mark.parametrize("version", ["persistent"])
+def test_turns_and_shared_tiles_over_many_tiles_a_block(version: str) -> None:
+    """Widths on both sides of the shipped threshold, some 30 tiles for every block, launched back to back."""
+    spec = LayerSpec("turns", 512, (256, 1152), 4, 4, 2)
+    weights = ExpertWeights.random(spec)
+    routing = draw_routing(spec, 12000, seed=10)
+    x = draw_x(spec, 12000, torch.bfloat16)
+    plan = make_plan(on("cuda", routing), spec)
+    layers = [
+        CupyImplementation(name, None, config).prepare(spec, weights, "cuda", torch.bfloat16)
+        for name, config in ((version, PERSISTENT), ("mma", SHIPPED["mma"]["many rows"]))
+    ]
+    moved = x.cuda()
+    for _ in range(3):  # an early start must not let one call's grids meet another's
+        persistent, mma = layers[0](moved, plan), layers[1](moved, plan)
+        torch.testing.assert_close(persistent, mma, rtol=2e-2, atol=2e-2)

@@ -14,8 +14,9 @@ import torch
 
 from mohge.dispatch import DispatchPlan, make_plan
 from mohge.kernels.cupy import launch
-from mohge.kernels.cupy.config import MMA_CONFIGS, TILE_CONFIGS, Config, MmaConfig, TileConfig
+from mohge.kernels.cupy.config import Config, MmaConfig, TileConfig
 from mohge.kernels.cupy.implementation import CupyImplementation
+from mohge.kernels.cupy.shipped import MMA_CONFIGS, TILE_CONFIGS
 from mohge.reference import DenseExpert, ExpertWeights, LayerSpec, Routing, expert_ffn
 
 TILE = TileConfig(block_m=16, block_n=16, block_k=4, thread_m=4, thread_n=2)
@@ -230,8 +231,8 @@ MMA_FAULTS = [
     Fault("waits for one stage too few", "mma_tile.cuh", WAIT, WAIT.replace("2", "1"), {"in_flight"}),
     Fault("no barrier before a stage", "mma_tile.cuh", BARRIER, "// ", {"race", "in_flight"}),
     Fault("no barrier between tiles", "mma_tile.cuh", "    }\n    chip::block_barrier();", "    }\n", {"race"}),
-    Fault("swaps gate and up", "mma.cu", "? tile.width : 0)", "? 0 : tile.width)", {"error"}),
-    Fault("reads past the last weight", "mma.cu", "k < tile.width && column", "column", {"out_of_bounds"}),
+    Fault("swaps gate and up", "mma.cu", "swiglu(gate[0], up[0])", "swiglu(up[0], gate[0])", {"error"}),
+    Fault("stores columns past the last", "mma.cu", "if (column < hidden) store", "store", {"race", *WRONG}),
     Fault("ignores where an expert ends", "work.cuh", "left < block_rows ?", "left < 0 ?", {"out_of_bounds"}),
 ]
 TILE_FAULTS = [

@@ -1,0 +1,210 @@
+"""The Hopper kernels (wgmma, persistent) executed on the host against the reference; and faults planted in them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mohge.dispatch.cuda.engine import TensorMap
+from mohge.kernels.cupy import launch
+from mohge.kernels.cupy.config import Config, Configuration, PersistentConfig, WgmmaConfig
+from mohge.kernels.cupy.implementation import CupyImplementation
+from mohge.kernels.cupy.shipped import PERSISTENT, WGMMA_CONFIGS
+from mohge.reference import LayerSpec
+
+LIMIT = {torch.float16: 1e-3, torch.bfloat16: 8e-3}  # relative Frobenius error
+WGMMA = WgmmaConfig(block_m=128, block_n=128, stages=3)
+# Two widths of the cases take turns, others share tiles; in both GEMMs.
+PERSIST = PersistentConfig(block_m=128, block_n=128, stages=3, pingpong_below=100)
+CONFIGS: dict[str, Config] = {"wgmma": WGMMA, "persistent": PERSIST}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer of two experts a group, of which those below `used` get all rows."""
+
+    name: str
+    hidden: int
+    widths: tuple[int, ...]
+    top_k: int
+    tokens: int
+    used: int | None = None
+
+    @property
+    def spec(self) -> LayerSpec:
+        return LayerSpec(self.name, self.hidden, self.widths, 2, self.top_k, len(self.widths))
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+UNEVEN = Case("uneven counts and widths", 24, (8, 40, 17), 2, 23)
+CASES = [
+    UNEVEN,
+    Case("zero tokens", 24, (8, 16), 2, 0),
+    Case("one token", 24, (8, 16), 3, 1),
+    Case("smallest layer", 8, (1, 2), 2, 11),
+    Case("all tokens on one expert and full tiles", 16, (16, 24), 1, 128, 1),
+    Case("one row more than a tile", 16, (64, 24), 1, 129, 1),
+    Case("several column blocks and a long inner dimension", 264, (72, 200), 2, 19),
+    Case("more tiles than blocks of both modes", 72, (130, 40), 2, 150),
+]
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory() -> Iterator[None]:
+    """torch.empty holds NaN, so that an element nobody wrote shows."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(1).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def error(case: Case, version: str, config: Any, engine: Any, make_problem: Callable[..., Any], dtype: Any) -> float:
+    problem = make_problem(case.spec, case.tokens, dtype, case.used)
+    layer = CupyImplementation(version, engine, config).prepare(case.spec, problem.weights, "cpu", dtype)
+    y = layer(problem.x, problem.plan)
+    assert y.dtype == dtype
+    assert tuple(y.shape) == problem.expected.shape
+    return problem.error(layer) if case.tokens else 0.0
+
+
+@pytest.mark.parametrize("version", CONFIGS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_matches_the_reference(case: Case, version: str, host_engine: Any, make_problem: Any) -> None:
+    assert error(case, version, CONFIGS[version], host_engine, make_problem, torch.float16) < LIMIT[torch.float16]
+
+
+@pytest.mark.parametrize(
+    ("version", "config"),
+    [
+        ("wgmma", Configuration.both(WGMMA_CONFIGS["many rows"])),
+        ("wgmma", Configuration.both(WgmmaConfig(block_m=256, block_n=128, stages=2))),
+        ("persistent", PERSISTENT),
+    ],
+    ids=["wgmma-shipped", "wgmma-tall-two-stages", "persistent-shipped"],
+)
+def test_every_configuration_computes_the_same(
+    version: str, config: Configuration, host_engine: Any, make_problem: Any
+) -> None:
+    case = Case("wide", 72, (40, 1024), 2, 9)  # one width below the shipped 1024, where consumers take turns
+    assert error(case, version, config, host_engine, make_problem, torch.bfloat16) < LIMIT[torch.bfloat16]
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse"])
+def test_the_order_of_threads_changes_nothing(order: Any, host_engine: Any, make_problem: Any) -> None:
+    results = []
+    for engine in (host_engine, type(host_engine)(order=order)):
+        problem = make_problem(UNEVEN.spec, UNEVEN.tokens, torch.float16)
+        layer = CupyImplementation("persistent", engine, PERSIST)
+        layer = layer.prepare(UNEVEN.spec, problem.weights, "cpu", torch.float16)
+        results.append(layer(problem.x, problem.plan))
+    assert torch.equal(*results)
+
+
+# ---- faults: a line of the sources replaced by a wrong one must be noticed
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`right` occurs in `file` and becomes `wrong`; kinds: what the host twin may say, "error" for wrong numbers."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    kinds: set[str]
+
+    def __str__(self) -> str:
+        return f"{self.file.split('.')[0]}-{self.name.replace(' ', '-')}"
+
+
+TILE = "hopper_tile.cuh"
+FULL_WAIT = "chip::barrier_wait(ring.full + place.stage, place.phase);"
+EMPTY_WAIT = "chip::barrier_wait(ring.empty + place.stage, place.phase ^ 1);"
+EXPECTED = "COLUMNS * LINE * 2);\n#pragma"
+PERSISTENT_CU = "persistent.cu"
+TWICE = {"error", "race", "out_of_bounds"}  # by two blocks, and others by none
+WRONG_ROWS = {"race", "out_of_bounds", "error"}
+UNSEEN = {"in_flight", "unwritten", "race"}
+FAULTS = [
+    # barriers
+    Fault("does not wait for a full stage", TILE, FULL_WAIT, "", UNSEEN),
+    Fault("does not wait for an empty stage", TILE, EMPTY_WAIT, "", {"in_flight", "race", "barrier"}),
+    Fault("waits for the wrong phase", TILE, "place.phase ^ 1", "place.phase", {"barrier"}),
+    Fault("no block barrier after the first ones", TILE, "    chip::block_barrier();\n", "", {"race", "unwritten"}),
+    Fault("gives a stage back too early", TILE, "chip::wgmma_wait<1>();", "", {"race", "in_flight"}),
+    Fault("gathers too far ahead", TILE, "STAGES < 4 ? STAGES - 2 : 2", "STAGES - 1", {"barrier"}),
+    Fault("arrives before the copies", TILE, "chip::cp_async_wait<LAG>();", "", {"in_flight"}),
+    # what the async proxy sees
+    Fault("barriers unknown to the copy engine", TILE, "        chip::barrier_init_fence();\n", "", {"proxy"}),
+    Fault("gathered rows unknown to wgmma", TILE, "        chip::async_proxy_fence();\n", "", {"proxy"}),
+    Fault("no fence before products", TILE, "chip::wgmma_fence();", "", {"proxy"}),
+    Fault("reads sums too early", TILE, "    chip::wgmma_wait<0>();\n", "", {"error"}),
+    # boxes, swizzles, strides
+    Fault("box one line off", TILE, "full, k, first_line + line)", "full, k, first_line + line + 1)", {"error"}),
+    Fault("box one column off", TILE, "first_column + block * LINE,", "first_column + block * LINE + 8,", {"error"}),
+    Fault("expects too few bytes", TILE, EXPECTED, EXPECTED.replace(");", " - 128);"), {"barrier"}),
+    Fault("wrong swizzle", TILE, "(chunk ^ line % 8)", "chunk", {"error"}),
+    Fault("wrong stride of column blocks", TILE, "LINE * LINE * 2)", "LINE * 16)", {"error"}),
+    # tiles and rows
+    Fault("stores rows of the next expert", TILE, "line < tile.rows, ", "true, ", WRONG_ROWS),
+    Fault("transposes pairs wrongly", TILE, "if (j & mask) continue;", "if (j & 1) continue;", WRONG_ROWS),
+    Fault("starts before its inputs are there", PERSISTENT_CU, "    chip::previous_grid_wait();\n", "", {"dependency"}),
+    Fault("skips tiles", PERSISTENT_CU, "entry_of(++round)", "entry_of(round += 2)", {"error"}),
+    Fault("deals some tiles twice", PERSISTENT_CU, "gridDim.x - 1 - blockIdx.x", "gridDim.x - blockIdx.x", TWICE),
+    Fault("gives no turn", PERSISTENT_CU, "chip::named_barrier_arrive(consumer", "(void)(consumer", {"barrier"}),
+    Fault("stays in its stages", PERSISTENT_CU, "if (consumer == 0) place.advance(steps);", "", {"barrier"}),
+]  # fmt: skip
+
+
+class PatchedEngine:
+    """Loads from another folder what a launcher asks of its own, and may change the boxes of tensor maps."""
+
+    def __init__(self, engine: Any, folder: Path, short: int = 0) -> None:
+        self._engine, self._folder, self._short = engine, folder, short
+
+    def load(self, source_file: Path, defines: Any) -> Any:
+        module, short = self._engine.load(self._folder / source_file.name, defines), self._short
+
+        class Module:
+            def launch(self, name: str, grid: Any, block: Any, args: Any, *rest: Any, **how: Any) -> None:
+                args = [replace(a, box_rows=a.box_rows - short) if isinstance(a, TensorMap) else a for a in args]
+                module.launch(name, grid, block, args, *rest, **how)
+
+        return Module()
+
+
+def noticed(version: str, engine: Any, make_problem: Any) -> tuple[str, str]:
+    """The kind of the fault that running a layer reports, "error" for wrong numbers, and its text."""
+    case = Case("faulty", 264, (8, 200), 2, 45)
+    try:
+        found = error(case, version, CONFIGS[version], engine, make_problem, torch.float16)
+    except RuntimeError as fault:
+        return getattr(fault, "kind", "none"), str(fault)
+    return ("error", str(found)) if found > LIMIT[torch.float16] else ("none", "nothing was noticed")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_planted_fault_is_noticed(fault: Fault, host_engine: Any, make_problem: Any, tmp_path: Path) -> None:
+    for source in launch.FOLDER.glob("*.cu*"):
+        shutil.copy(source, tmp_path)
+    text = (tmp_path / fault.file).read_text()
+    assert fault.right in text, f"{fault.file} no longer holds {fault.right!r}"
+    (tmp_path / fault.file).write_text(text.replace(fault.right, fault.wrong))
+    version = "persistent" if fault.file == PERSISTENT_CU else "wgmma"
+    kind, says = noticed(version, PatchedEngine(host_engine, tmp_path), make_problem)
+    assert kind in fault.kinds, says
+
+
+def test_a_box_one_line_short_is_noticed(host_engine: Any, make_problem: Any) -> None:
+    kind, says = noticed("wgmma", PatchedEngine(host_engine, launch.FOLDER, short=1), make_problem)
+    assert kind == "barrier", says
+    assert re.search(r"\b128 bytes are missing", says)
