@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from ...kernels import IMPLEMENTATIONS
+from ...kernels import IMPLEMENTATIONS, load
 from ...reference import LayerSpec
 from ..peers import PEERS, TRITON_PEERS
 from ..telemetry import probe_nvml
@@ -81,9 +81,11 @@ def implementation_ability(name: str) -> Ability:
     spec = LayerSpec.preset("mohge-3b")
     gpu = cuda_device()
     if gpu:
-        reason = IMPLEMENTATIONS[name].supports(spec, torch.bfloat16, torch.device("cuda"))
+        case = (spec, torch.bfloat16, torch.device("cuda"))
+        reason = IMPLEMENTATIONS[name].supports(*case)
         if reason is None:
-            return Ability(name, "measured", f"on {gpu}")
+            chosen = getattr(load(name), "chosen", None)  # of several versions, the one that this GPU gets, and why
+            return Ability(name, "measured", f"on {gpu}" + (f": {chosen(*case)}" if chosen is not None else ""))
         return Ability(name, "no", reason, "see the reason; `mohge bench --implementations` runs the others")
     if IMPLEMENTATIONS[name].supports(spec, torch.float32, torch.device("cpu")) is None and name not in _WITHOUT_GPU:
         return Ability(name, "measured", f"on the CPU, torch {torch.__version__}", GPU_REMEDY + " for GPU times")
