@@ -1,4 +1,6 @@
-"""The expert FFN in raw CUDA C++, compiled by NVRTC and launched through CuPy and the driver. README.md has the log.
+"""The expert FFN in raw CUDA C++, compiled by NVRTC and launched through CuPy and the driver.
+
+README.md lists the versions, LOG.md says what was expected of them and what came of it.
 
 tile        a shared-memory tile kernel on the CUDA cores: float32, float16 and bfloat16, any H and W (tile.cu)
 mma         tensor cores with a cp.async pipeline: float16 and bfloat16, H in eights (mma.cu); so are the next two

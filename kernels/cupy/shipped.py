@@ -22,7 +22,7 @@ MMA_CONFIGS = {
 }
 # 128 x 256 with four stages fills shared memory, and takes a quarter less from L2 for the same FLOPs than 128 x 128.
 # fc2 has only W / 64 stages a tile, so storing it is a larger share the narrower an expert is: below W 1024 it hides
-# behind the other consumer's products. Reckoned, not measured: see README.md.
+# behind the other consumer's products. Reckoned, not measured: see LOG.md.
 WGMMA_CONFIGS = {"many rows": WgmmaConfig(block_m=128, block_n=256, stages=4)}
 PERSISTENT_CONFIGS = {
     "fc1": PersistentConfig(block_m=128, block_n=256, stages=4),
