@@ -4,7 +4,8 @@
 //
 //   mbarrier    Barrier, barrier_init, barrier_init_fence, barrier_arrive, barrier_arrive_expect, barrier_wait
 //   TMA         TensorMap, prefetch_tensor_map, tma_load_2d
-//   wgmma       matrix_by_lines, matrix_by_columns, wgmma_fence, wgmma_first, wgmma, wgmma_commit, wgmma_wait
+//   wgmma       matrix_by_lines, matrix_by_columns, wgmma_fence, wgmma_first, wgmma, wgmma_commit, wgmma_wait,
+//               wgmma_finished
 //   warpgroups  named_barrier_sync, named_barrier_arrive, registers_take, registers_give, async_proxy_fence
 //   launches    previous_grid_wait, next_grid_may_start
 //
@@ -76,12 +77,13 @@ __device__ __forceinline__ void prefetch_tensor_map(const TensorMap* map) {
     asm volatile("prefetch.tensormap [%0];\n" ::"l"(map) : "memory");
 }
 
-// Starts copying the box whose first element is (line, column) to `shared`, swizzled; elements outside the matrix become
-// zero. When all is there, the box's bytes are taken off what `barrier` waits for. One thread does this.
-__device__ __forceinline__ void tma_load_2d(void* shared, const TensorMap* map, Barrier* barrier, int column, int line) {
+// Starts copying the box whose first element is (line, column) to `shared`, swizzled; elements outside the matrix
+// become zero. When all is there, the box's bytes are taken off what `barrier` waits for. One thread does this.
+__device__ __forceinline__ void tma_load_2d(void* shared, const TensorMap* map, Barrier* barrier, int column,
+                                            int line) {
     asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];\n" ::"r"(
-            shared_address(shared)),
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+        "[%0], [%1, {%2, %3}], [%4];\n" ::"r"(shared_address(shared)),
         "l"(map), "r"(column), "r"(line), "r"(shared_address(barrier))
         : "memory");
 }
@@ -119,7 +121,9 @@ __device__ __forceinline__ void registers_give() {
 // Nothing that an earlier grid of the stream wrote may be read before this. Without such a launch it does nothing.
 __device__ __forceinline__ void previous_grid_wait() { asm volatile("griddepcontrol.wait;\n" ::: "memory"); }
 
-__device__ __forceinline__ void next_grid_may_start() { asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory"); }
+__device__ __forceinline__ void next_grid_may_start() {
+    asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
+}
 
 // ---- wgmma: a warpgroup multiplies matrices that lie in shared memory
 
@@ -131,8 +135,8 @@ __device__ __forceinline__ unsigned long long matrix_descriptor(const void* shar
            static_cast<unsigned long long>(stride >> 4) << 32 | 1ull << 62;
 }
 
-// A matrix whose lines are rows of A or columns of B, along k; `shared` may point 32, 64 or 96 bytes into the first line
-// for the k that follow. Eight lines are 1024 bytes.
+// A matrix whose lines are rows of A or columns of B, along k; `shared` may point 32, 64 or 96 bytes into the first
+// line for the k that follow. Eight lines are 1024 bytes.
 __device__ __forceinline__ unsigned long long matrix_by_lines(const void* shared) {
     return matrix_descriptor(shared, 16, 1024);
 }
@@ -155,6 +159,14 @@ __device__ __forceinline__ void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(N) : "memory");
 }
 
+// After wgmma_wait<0>, before sums are used: keeps the compiler, which takes them for finished when a product has been
+// started, from moving their use in front of the wait.
+template <int COUNT>
+__device__ __forceinline__ void wgmma_finished(float (&d)[COUNT]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
 #define CHIP_REGISTERS_0 \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -175,8 +187,8 @@ __device__ __forceinline__ void wgmma_wait() {
 #define CHIP_SUMS_128(C, d, i) CHIP_SUMS_64(C, d, i), CHIP_SUMS_64(C, d, i + 64)
 // A, B, BY: the numbers of the operands after the sums. ADD: 1, or 0 where the sums are only written.
 #define CHIP_WGMMA(N, TYPE, REGISTERS, SUMS, A, B, BY, ADD)                                                         \
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " #ADD ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE  \
-                 "." TYPE " {" REGISTERS "}, %" #A ", %" #B ", p, 1, 1, 0, %" #BY ";\n}\n"                           \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " #ADD ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32."   \
+                 TYPE "." TYPE " {" REGISTERS "}, %" #A ", %" #B ", p, 1, 1, 0, %" #BY ";\n}\n"                        \
                  : SUMS                                                                                             \
                  : "l"(a), "l"(b), "n"(B_BY_COLUMNS ? 1 : 0))
 #define CHIP_WGMMA_SHAPES(TYPE, C, ADD)                                                                             \

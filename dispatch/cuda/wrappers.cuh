@@ -1,8 +1,9 @@
 // The one door between our CUDA C++ and the chip; what only Hopper has is in hopper.cuh.
 //
-// Every .cu file says `#include <wrappers.cuh>` (angle brackets: the include path decides) and reaches hardware
-// instructions, warp collectives, barriers and atomics only through namespace `chip`. tests/host_twin holds a second
-// header of the same name, found first there, that does the same on the host: what keeps to this header runs on both.
+// Every .cu file says `#include <wrappers.cuh>`, or <hopper.cuh>, which includes it (angle brackets: the include path
+// decides) and reaches hardware instructions, warp collectives, barriers and atomics only through namespace `chip`.
+// tests/host_twin holds a second header of the same name, found first there, that does the same on the host: what keeps
+// to this header runs on both.
 //
 //   threads     thread_index, lane_index, warp_index, block_barrier, warp_barrier
 //   memory      dynamic_shared, Pack, load, store, store_16

@@ -2,8 +2,8 @@
 // warpgroups, what fills it, the products that empty it, and the stores of finished rows.
 //
 // A stage is LINE = 64 elements deep: BLOCK_M lines of A and BLOCK_N lines of gate and up (fc1), or LINE lines for each
-// 64 columns of down (fc2), every line 128 bytes under the 128-byte swizzle. Two mbarriers a stage: `full` completes when
-// its operands are there, `empty` when all eight consumer warps have finished reading it.
+// 64 columns of down (fc2), every line 128 bytes under the 128-byte swizzle. Two mbarriers a stage: `full` completes
+// when its operands are there, `empty` when all eight consumer warps have finished reading it.
 //
 // Weights are laid out by weights.py: every expert's width is padded to whole stages with zero rows, so nothing is
 // masked along W; the zeros it adds to the activation and to fc2's sums are exact. gate and up alternate in blocks of 8
@@ -22,8 +22,8 @@ constexpr int A_BYTES = A_ELEMENTS * 2;
 // Stages of gathered rows in flight before the oldest is waited for. A consumer gives a stage back only when it has the
 // next one, so two stages must be neither in flight nor waited for by the producer: more would stop both.
 constexpr int LAG = STAGES < 4 ? STAGES - 2 : 2;
-// The three warpgroups share 65536 registers: 128 * (72 + 2 * 216) = 128 * (104 + 2 * 200) = 64512. A producer keeps the
-// token of every row it gathers.
+// The three warpgroups share 65536 registers: 128 * (72 + 2 * 216) = 128 * (104 + 2 * 200) = 64512. A producer keeps
+// the token of every row it gathers.
 constexpr int PRODUCER_REGISTERS = BLOCK_M == 128 ? 72 : 104;
 constexpr int CONSUMER_REGISTERS = BLOCK_M == 128 ? 216 : 200;
 
@@ -120,8 +120,8 @@ struct Producer {
         --under_way;
     }
 
-    // fc1, all threads of the group: rows of x by cp.async, COLUMNS lines of gate and up from `first_line` on by TMA, in
-    // boxes of BOX lines.
+    // fc1, all threads of the group: rows of x by cp.async, COLUMNS lines of gate and up from `first_line` on by TMA,
+    // in boxes of BOX lines.
     template <int COLUMNS, int BOX>
     __device__ __forceinline__ void fill_gathered(const Gather& rows, const Element* x, const chip::TensorMap* weights,
                                                   int first_line, int hidden) {
@@ -215,6 +215,8 @@ __device__ __forceinline__ void multiply(const Ring& ring, Place& place, int ste
         place.next();
     }
     chip::wgmma_wait<0>();
+#pragma unroll
+    for (int i = 0; i < M; ++i) chip::wgmma_finished(sum[i]);
     release(ring, before, arrivals);
 }
 

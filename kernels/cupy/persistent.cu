@@ -8,9 +8,9 @@
 //     next tile while the consumers still store the last one;
 //   - unequal tiles: the list names experts by descending width and is dealt out in rounds of alternating direction, so
 //     that every block gets about the same work, and always the same, without an atomic counter;
-//   - the stores of narrow experts, whose fc2 tiles have few steps: below width PINGPONG_BELOW the two consumers take the
-//     left and the right half of a tile in turns, so that one stores while the other multiplies. Above it they share a
-//     tile, each half of its rows, which reads A once instead of twice;
+//   - the stores of narrow experts, whose fc2 tiles have few steps: below width PINGPONG_BELOW the two consumers take
+//     the left and the right half of a tile in turns, so that one stores while the other multiplies. Above it they share
+//     a tile, each half of its rows, which reads A once instead of twice;
 //   - the gap between two launches: the grid may start before the one before it has ended (programmatic dependent
 //     launch), sets up its barriers, and waits only before it reads what that one wrote.
 //
@@ -65,8 +65,8 @@ __device__ __forceinline__ void consume(const Ring& ring, Place& place, const Ti
     }
 }
 
-// The first left turn is nobody's to give, so the right consumer gives it; the last one is nobody's to take, so the left
-// consumer takes it: every turn given is taken.
+// The first left turn is nobody's to give, so the right consumer gives it; the last one is nobody's to take, so the
+// left consumer takes it: every turn given is taken.
 __device__ __forceinline__ void open_turns() {
     if (PINGPONG_BELOW > 0 && warpgroup_index() == 2) chip::named_barrier_arrive(LEFT_TURN, TURN_THREADS);
 }
@@ -124,8 +124,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     }
 }
 
-// rows [R, H] in plan order; activation: boxes of BLOCK_M x 64 of what fc1 left; down_t: boxes of 64 x 64 of the weights
-// [sum of P_e, H].
+// rows [R, H] in plan order; activation: boxes of BLOCK_M x 64 of what fc1 left; down_t: boxes of 64 x 64 of the
+// weights [sum of P_e, H].
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     persistent_fc2(Element* rows, const __grid_constant__ chip::TensorMap activation,
                    const __grid_constant__ chip::TensorMap down_t, const int* expert_offsets,

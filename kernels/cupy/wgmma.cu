@@ -3,8 +3,8 @@
 //   fc1:  activation[r, w] = silu(x[t] . gate_e[w]) * (x[t] . up_e[w])    t = row_token[r], e the expert of row r
 //   fc2:  rows[r, h]       = sum over w of activation[r, w] * down_e[h, w]
 //
-// Floor: that of version 2 (mma.cu), but wgmma reaches all of the matrix rate. A stage of a 128 x 256 tile brings 48 KiB
-// for 4.2 MFLOP: 11.7 bytes a kFLOP, so that 760 TFLOP/s need 8.9 TB/s out of L2.
+// Floor: that of version 2 (mma.cu), but wgmma reaches all of the matrix rate. A stage of a 128 x 256 tile brings 48
+// KiB for 4.2 MFLOP: 11.7 bytes a kFLOP, so that 760 TFLOP/s need 8.9 TB/s out of L2.
 //
 // A block of three warpgroups computes one tile. The producer keeps STAGES stages of both operands on the way, the two
 // consumers multiply them, each half of the tile's rows; see hopper_tile.cuh. fc1's rows are gathered from x through
@@ -49,8 +49,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     }
 }
 
-// rows [R, H] in plan order; activation: boxes of BLOCK_M x 64 of what fc1 left; down_t: boxes of 64 x 64 of the weights
-// [sum of W_e, H].
+// rows [R, H] in plan order; activation: boxes of BLOCK_M x 64 of what fc1 left; down_t: boxes of 64 x 64 of the
+// weights [sum of W_e, H].
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     wgmma_fc2(Element* rows, const __grid_constant__ chip::TensorMap activation,
               const __grid_constant__ chip::TensorMap down_t, const int* expert_offsets,

@@ -1,10 +1,10 @@
 // What all versions share: how a block finds its next output tile, where an expert's operands and its part of the
 // ragged activation lie, and the activation function.
 //
-// Activation layout of the tile and mma versions. Rows of expert e form a dense [n_e, S_e] block with row stride S_e = W_e rounded up to 8, so that
-// every row starts on 16 bytes whatever W_e is; columns W_e to S_e - 1 hold zeros. The block starts at element
-// expert_offsets[e] * S_max: blocks cannot overlap because S_e <= S_max, the largest width in whole stages, and no prefix sum over n_e * S_e is needed.
-// The buffer has R * S_max elements, which the host knows.
+// Activation layout of the tile and mma versions. Rows of expert e form a dense [n_e, S_e] block with row stride S_e =
+// W_e rounded up to 8, so that every row starts on 16 bytes whatever W_e is; columns W_e to S_e - 1 hold zeros. The
+// block starts at element expert_offsets[e] * S_max: blocks cannot overlap because S_e <= S_max, the largest width in
+// whole stages, and no prefix sum over n_e * S_e is needed. The buffer has R * S_max elements, which the host knows.
 #pragma once
 
 struct WorkList {
@@ -44,4 +44,6 @@ __device__ __forceinline__ Tile read_tile(const WorkList& work, int entry, int b
 }
 
 // silu(gate) * up. For gate below about -88 the exponential is infinite and the quotient -0, which is right.
-__device__ __forceinline__ float swiglu(float gate, float up) { return chip::fast_divide(gate, 1.0f + chip::fast_exp(-gate)) * up; }
+__device__ __forceinline__ float swiglu(float gate, float up) {
+    return chip::fast_divide(gate, 1.0f + chip::fast_exp(-gate)) * up;
+}

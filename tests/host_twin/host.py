@@ -26,7 +26,7 @@ from mohge.dispatch.cuda.engine import Argument, Defines, TensorMap, pack_argume
 FOLDER = Path(__file__).resolve().parent
 INCLUDE = FOLDER / "include"
 DEVICE_INCLUDE = FOLDER.parents[1] / "dispatch" / "cuda"
-RUNTIME = ("block.cpp", "warp.cpp", "memory.cpp", "hopper.cpp", "hooks.cpp")
+RUNTIME = ("block.cpp", "warp.cpp", "memory.cpp", "hopper.cpp", "wgmma.cpp", "hooks.cpp")
 COMMON = ("g++", "-std=c++17", "-gdwarf-4", "-fPIC", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing",
           "-fno-exceptions")  # fmt: skip
 UNDEFINED = "bounds,shift,integer-divide-by-zero,signed-integer-overflow"

@@ -7,11 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <algorithm>
-#include <map>
 #include <string>
-#include <unordered_map>
 
+#include "readers.h"
 #include "runtime.h"
 
 extern "C" void* __tls_get_addr(size_t* module_and_offset);
@@ -87,64 +85,6 @@ Mark mark_of(const Thread& thread) {
     return mark;
 }
 
-// Who may still be reading a byte: sets of (thread, clock), each kept once under a number, 0 the empty one. A thread's
-// knowledge belongs to its clock, so what becomes of a set when a thread reads is worked out once.
-class ReaderSets {
-  public:
-    void clear() {
-        sets_.assign(1, {});
-        numbers_.clear();
-        grown_.clear();
-        last_key_ = last_asked_ = ~0ull;
-    }
-
-    uint32_t with(uint32_t set, const Thread& thread) {
-        const uint64_t key = key_of(set, thread);
-        if (key == last_key_) return last_grown_;
-        const auto found = grown_.find(key);
-        last_key_ = key;
-        last_grown_ = found != grown_.end() ? found->second : grown_[key] = grow(set, thread);
-        return last_grown_;
-    }
-
-    // Whether all of them come before what `thread` does now; else one that does not, in `unordered`.
-    bool ordered_before(uint32_t set, const Thread& thread, int& unordered) {
-        const uint64_t key = key_of(set, thread);
-        if (key == last_asked_) return true;
-        for (const auto& [reader, clock] : sets_[set]) {
-            unordered = reader;
-            if (reader != thread.index && clock > thread.known.of(reader, thread.block_epoch)) return false;
-        }
-        last_asked_ = key;
-        return true;
-    }
-
-  private:
-    using Set = std::vector<std::pair<int, uint32_t>>;
-
-    static uint64_t key_of(uint32_t set, const Thread& thread) {
-        return uint64_t(set) << 40 | uint64_t(thread.index) << 29 | thread.clock;
-    }
-
-    uint32_t grow(uint32_t set, const Thread& thread) {
-        Set grown;
-        for (const auto& [reader, clock] : sets_[set])
-            if (reader != thread.index && clock > thread.known.of(reader, thread.block_epoch))
-                grown.emplace_back(reader, clock);
-        grown.emplace_back(thread.index, thread.clock);
-        std::sort(grown.begin(), grown.end());
-        const auto [place, fresh] = numbers_.try_emplace(grown, static_cast<uint32_t>(sets_.size()));
-        if (fresh) sets_.push_back(grown);
-        return place->second;
-    }
-
-    std::vector<Set> sets_{1};
-    std::map<Set, uint32_t> numbers_;
-    std::unordered_map<uint64_t, uint32_t> grown_;
-    uint64_t last_key_ = ~0ull, last_asked_ = ~0ull;
-    uint32_t last_grown_ = 0;
-};
-
 ReaderSets reader_sets;
 
 uint32_t readers_of(const SharedByte& byte, const Thread& thread) {
@@ -158,8 +98,8 @@ uint32_t readers_of(const SharedByte& byte, const Thread& thread) {
              offset, where, before.block - 1, had);
     }
     const bool copy = before.agent >= threads_in_block();
-    fail("race", pc, "thread %d %s byte %zu of %s, which %s %d %s with no barrier between", now.index, did, offset, where,
-         copy ? "a copy for mbarrier" : "thread", copy ? before.agent - threads_in_block() : before.agent, had);
+    fail("race", pc, "thread %d %s byte %zu of %s, which %s %d %s with no barrier between", now.index, did, offset,
+         where, copy ? "a copy for mbarrier" : "thread", copy ? before.agent - threads_in_block() : before.agent, had);
 }
 
 void check_shared(Thread& thread, SharedByte& byte, size_t offset, Access access, const char* where, const void* pc) {
@@ -198,7 +138,7 @@ void check_buffer(Thread& thread, size_t which, uintptr_t at, size_t bytes, Acce
              buffer.argument);
     }
     if (!thread.previous_grid_done) {
-        fail("dependency", pc, "thread %d touches argument %d before it waited for the grid that may still be writing it",
+        fail("dependency", pc, "thread %d touches argument %d, which an earlier grid may still be writing: no wait",
              thread.index, buffer.argument);
     }
     if (access == Access::atomic) return;
@@ -308,8 +248,8 @@ uint64_t check_operand(Thread& thread, const unsigned char* address, Site site) 
     const uint32_t known = later_epoch ? ~0u : thread.known.of(written.agent, thread.block_epoch);
     for (const uint32_t fence : writer.proxy_fences)
         if (fence >= written.clock && fence < known) return when;
-    fail("proxy", nullptr, "wgmma at %s:%d reads byte %zu of dynamic shared memory, which thread %d wrote and did not make "
-         "known with async_proxy_fence", site.file, site.line,
+    fail("proxy", nullptr, "wgmma at %s:%d reads byte %zu of dynamic shared memory, which thread %d wrote: no "
+         "async_proxy_fence since", site.file, site.line,
          size_t(reinterpret_cast<uintptr_t>(address) - dynamic_area.begin), written.agent);
 }
 

@@ -1,5 +1,5 @@
-// What block.cpp (fibres, barriers, copies), warp.cpp (collectives), hopper.cpp (mbarriers, TMA, wgmma) and memory.cpp (who
-// may touch which byte, and when) know of each other.
+// What block.cpp (fibres, barriers, copies), warp.cpp (collectives), hopper.cpp (mbarriers, TMA), wgmma.cpp and
+// memory.cpp (who may touch which byte, and when) know of each other.
 #pragma once
 
 #include <setjmp.h>
@@ -125,13 +125,17 @@ void land(Thread& thread, const Copy& copy);
 // A box of TMA: in flight until `land_box`, which makes the bytes the doing of `agent` at `clock`.
 void land_box(unsigned char* shared, const unsigned char* global, size_t bytes, int agent, uint32_t clock);
 
+// The 128-byte swizzle of an offset in shared memory: eight lines of LINE_BYTES make its pattern.
+constexpr int LINE_BYTES = 128;
+inline unsigned swizzled(unsigned offset) { return offset ^ (offset >> 7 & 7) << 4; }
+
 // 16 bytes of shared memory read by wgmma: like a read, and what wrote them must be seen by the async proxy. Gives a
 // number for who wrote them when.
 uint64_t check_operand(Thread& thread, const unsigned char* address, Site site);
 
 unsigned char* dynamic_address(unsigned offset, size_t bytes, Site site);
 
-// hopper.cpp: for the scheduler. Whether a fibre that waits at an mbarrier can go on (lands what it waits for); what
+// hopper.cpp, for the scheduler: whether a fibre that waits at an mbarrier can go on (lands what it waits for); what
 // keeps it waiting; what is left over at the end of a block, as a fault, false for nothing.
 bool mbarrier_ready(Fibre& fibre);
 std::string waits_for(const Fibre& fibre);

@@ -76,6 +76,9 @@ void wgmma_wait() {
     host::wgmma_wait(N);
 }
 
+template <int COUNT>
+void wgmma_finished(float (&)[COUNT]) {}
+
 template <typename T, int N, bool B_BY_COLUMNS>
 void wgmma(float (&d)[N / 2], unsigned long long a, unsigned long long b, bool add, host::Site site) {
     static_assert(std::is_same_v<T, __half> || std::is_same_v<T, __nv_bfloat16>);

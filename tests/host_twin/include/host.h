@@ -1,4 +1,4 @@
-// What a kernel compiled for the host asks of the runtime (block.cpp, warp.cpp, memory.cpp, hopper.cpp).
+// What a kernel compiled for the host asks of the runtime (block.cpp, warp.cpp, memory.cpp, hopper.cpp, wgmma.cpp).
 #pragma once
 
 struct uint3 {
@@ -43,9 +43,10 @@ unsigned match_any(int value, Site site);
 void check_atomic(const void* address, unsigned bytes, Site site);
 void check_alignment(const void* address, unsigned bytes, Site site);
 
-// ---- Hopper (hopper.cpp)
+// ---- Hopper
 
-// What stands in for the driver's tensor map: a matrix of 16-bit elements and the shape of its boxes. Filled by host.py.
+// What stands in for the driver's tensor map: a matrix of 16-bit elements and the shape of its boxes. Filled by
+// host.py.
 struct TensorMap {
     const unsigned char* matrix;
     unsigned long long lines, columns, line_bytes;

@@ -65,6 +65,7 @@ __device__ void product(float* out, const chip::TensorMap* a, const chip::Tensor
         }
         chip::wgmma_commit();
         chip::wgmma_wait<0>();
+        chip::wgmma_finished(sum);
         const int row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
         for (int i = 0; i < N / 2; ++i) {
             const int column = i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;

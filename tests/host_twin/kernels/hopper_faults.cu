@@ -1,5 +1,5 @@
-// One planted fault in each kernel, blocks of 64 threads with 2048 bytes of dynamic shared memory: what the faults planted
-// in the GEMM kernels (tests/kernels/test_cupy_hopper.py) leave out.
+// One planted fault in each kernel, blocks of 64 threads with 2048 bytes of dynamic shared memory: what the faults
+// planted in the GEMM kernels (tests/kernels/test_cupy_hopper.py) leave out.
 #include <hopper.cuh>
 
 __device__ __forceinline__ chip::Barrier* make_barrier(int arrivals) {
