@@ -9,8 +9,8 @@
 //   - unequal tiles: the list names experts by descending width and is dealt out in rounds of alternating direction, so
 //     that every block gets about the same work, and always the same, without an atomic counter;
 //   - the stores of narrow experts, whose fc2 tiles have few steps: below width PINGPONG_BELOW the two consumers take
-//     the left and the right half of a tile in turns, so that one stores while the other multiplies. Above it they share
-//     a tile, each half of its rows, which reads A once instead of twice;
+//     the left and the right half of a tile in turns, so that one stores while the other multiplies. Above it they
+//     share a tile, each half of its rows, which reads A once instead of twice;
 //   - the gap between two launches: the grid may start before the one before it has ended (programmatic dependent
 //     launch), sets up its barriers, and waits only before it reads what that one wrote.
 //

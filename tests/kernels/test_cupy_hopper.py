@@ -109,6 +109,18 @@ def test_the_order_of_threads_changes_nothing(order: Any, host_engine: Any, make
     assert torch.equal(*results)
 
 
+def test_auto_takes_the_persistent_kernels_for_many_rows_and_phases_repeat(host_engine: Any, make_problem: Any) -> None:
+    problem = make_problem(LayerSpec("many", 16, (24,), 2, 1, 1), 200, torch.bfloat16)
+    layer = CupyImplementation("auto", host_engine).prepare(problem.spec, problem.weights, "cpu", torch.bfloat16)
+    assert isinstance(layer, launch.CupyLayer)
+    assert [layer.choices.of(tokens, "any").version for tokens in (192, 200)] == ["mma", "persistent"]
+    assert problem.error(layer) < LIMIT[torch.bfloat16]
+    expected = layer(problem.x, problem.plan)
+    phases = layer.phases(problem.x, problem.plan)
+    for _ in range(2):
+        assert torch.equal([phase() for phase in phases.values()][-1], expected)
+
+
 # ---- faults: a line of the sources replaced by a wrong one must be noticed
 
 
