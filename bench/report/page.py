@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ..records import Run
-from ..records.codec import plain
 from . import readings
-from .cases import case_title, main_case, measured_groups, placement_groups, scale_text
+from .cases import case_meta, case_title, main_case, measured_groups, placement_groups, scale_text
+from .choices import Choices, choices
+from .embedding import data_element
 from .formats import bytes_text, digits, is_number, rate_text
 from .machine import machine_text
+from .record_rows import record_header, record_rows
 from .section import Section
 from .sections import sections
 from .studies import is_only_tuning, study_rows, tuning_verdict
@@ -29,6 +31,9 @@ QUESTION = (
 )
 TUNING_QUESTION = "Is there a launch configuration that is faster than the one in use, and by how much?"
 _TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("filter.js", "figures.js", "rows.js", "report.js")
+# Variants and cases beyond these many are written by the page when they are asked for: its text would be too long.
+MOST_PANELS, MOST_TABLES = 40, 40
 
 
 def write_report(run: Run, path: Path, folder: Path | None = None) -> None:
@@ -51,6 +56,7 @@ def render(run: Run, folder: Path | None = None) -> str:
     """The page as HTML; `folder` as in `write_report`."""
     found = sections(run, load_traces(run, folder))
     main = main_case(run)
+    others = [group for group in measured_groups(run) if group != main]
     return template("report.html.j2").render(
         run=run,
         question=TUNING_QUESTION if is_only_tuning(run) else QUESTION,
@@ -59,20 +65,55 @@ def render(run: Run, folder: Path | None = None) -> str:
         only_tuning=is_only_tuning(run),
         placing=_placing(run),
         main=_case_table(main) if main else None,
-        others=[_case_table(group) for group in measured_groups(run) if group != main],
+        others=[_case_table(group) for group in others[:MOST_TABLES]],
+        untold=max(0, len(others) - MOST_TABLES),
         unmeasured=other_rows(run),
         scaled=readings.scaled_reading(run),
         badges=badges(run),
-        sections=found,
-        figures=embedded(found),
         machine=machine_text(run),
         facts=facts(run),
         command=shlex.join(run.command),
         methods=readings.timing_methods(run),
-        style=asset("style.css"),
-        script=asset("report.js"),
-        plotly=Markup(get_plotlyjs()),
+        **machinery(run.name, found, choices([run], found)),
+        records=data_element("record-rows", {"header": record_header(), "rows": record_rows(run)}),
+        record_count=len(run.records),
     )
+
+
+def machinery(name: str, found: Sequence[Section], offered: Choices) -> dict[str, Any]:
+    """What a page needs to be drawn and filtered: sections, data, scripts and style, by their names in the template."""
+    drawn = [section for section in found if section.variants]
+    about = {
+        "name": name,
+        "implementations": [chip.name for chip in offered.chips],
+        "spec": offered.specs,
+        "routing": offered.routings,
+        "sections": {section.name: [variant.meta for variant in section.variants] for section in drawn},
+        "first": {section.name: section.first for section in drawn},
+        "provenance": {section.name: section.provenance for section in drawn},
+    }
+    data = [embedded(section) for section in drawn if section.drawn]
+    return {
+        "sections": found,
+        "choices": offered,
+        "most_panels": MOST_PANELS,
+        "data": Markup("\n").join([data_element("about", about), *data]),
+        "style": asset("style.css"),
+        "script": Markup('(function () {{\n"use strict";\n{}}})();').format(Markup().join(map(asset, _SCRIPTS))),
+        "plotly": Markup(get_plotlyjs()),
+    }
+
+
+def embedded(section: Section) -> Markup:
+    """A section's figures, one for each variant, and the words of those variants that the page's text leaves out."""
+    late = [place for place in range(MOST_PANELS, len(section.variants)) if place != section.first]
+    words = {
+        place: {"reading": one.reading, "header": one.header, "rows": one.rows, "remarks": one.remarks}
+        for place in late
+        for one in [section.variants[place]]
+    }
+    value = {"figures": [variant.figure for variant in section.variants], "words": words}
+    return data_element(f"figures-{section.name}", value)
 
 
 def template(name: str) -> Template:
@@ -87,18 +128,13 @@ def asset(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def embedded(found: list[Section]) -> Markup:
-    """Every figure as JSON that can stand inside a script element: no "<" is left in it."""
-    figures = {section.name: [variant.figure for variant in section.variants] for section in found}
-    return Markup(json.dumps(plain(figures), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
-
-
 def _case_table(group: Any) -> dict[str, Any]:
     return {
         "title": case_title(group.case),
         "device": group.case.device,
         "scale": scale_text(group.case),
         "rows": table_rows(group),
+        "meta": case_meta(group.case),
         "note": readings.baseline_reading(group),
     }
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from ..records import LabelledRun
 from . import readings
-from .page import asset, badges, embedded, facts, template, write_page
+from .choices import choices
+from .embedding import data_element
+from .page import MOST_TABLES, badges, facts, machinery, template, write_page
+from .record_rows import record_header, record_rows
 from .sections_several import several_sections
 from .several import BOTH, OVER_TIME, SIDE_BY_SIDE, Several
 from .verdict_several import case_table, columns, verdict_several
@@ -34,6 +34,7 @@ def render_several(runs: Sequence[LabelledRun]) -> str:
     several = Several(runs)
     found = several_sections(several)
     tables = [case_table(several, case) for case in several.cases]
+    rows = [row for item in several.runs for row in record_rows(item.run, item.label)]
     counts: Counter[str] = Counter()
     for item in several.runs:
         counts.update(dict(badges(item.run)))
@@ -45,14 +46,13 @@ def render_several(runs: Sequence[LabelledRun]) -> str:
         badges=counts.items(),
         columns=columns(several),
         main=tables[0] if tables else None,
-        others=tables[1:],
+        others=tables[1 : MOST_TABLES + 1],
+        untold=max(0, len(tables) - MOST_TABLES - 1),
         differences=several.differences,
-        sections=found,
-        figures=embedded(found),
         details=[_details(item) for item in several.runs],
-        style=asset("style.css"),
-        script=asset("report.js"),
-        plotly=Markup(get_plotlyjs()),
+        **machinery("runs", found, choices([item.run for item in several.runs], found)),
+        records=data_element("record-rows", {"header": record_header(several.labels), "rows": rows}),
+        record_count=len(rows),
     )
 
 

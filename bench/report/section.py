@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from .plot import Figure
 
+_TOLD = ("implementation", "spec", "routing", "tokens")  # columns that the filter follows
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -28,6 +30,12 @@ class Variant:
     rows: tuple[tuple[str, ...], ...] = ()
     remarks: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def marked_rows(self) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+        """Each row with what it is about, as far as its columns say."""
+        places = [(name, place) for place, name in enumerate(self.header) if name in _TOLD]
+        return [(row, {name: _told(name, row[place]) for name, place in places}) for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -53,3 +61,8 @@ class Section:
     def starting(self, first: int) -> Self:
         """The same section with another variant shown first."""
         return replace(self, first=first)
+
+
+def _told(name: str, cell: str) -> str | int:
+    digits = "".join(filter(str.isdigit, cell))
+    return int(digits) if name == "tokens" and digits else cell

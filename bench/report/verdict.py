@@ -12,6 +12,7 @@ from ..records import BASELINE, Record, Run, Samples
 from ..timing import FEWEST, Interval, counted_pairs, ratio_interval
 from .cases import (
     Group,
+    case_meta,
     case_phrase,
     has_interval,
     has_times,
@@ -211,7 +212,10 @@ def other_rows(run: Run) -> list[dict[str, Any]]:
         case = record.case
         what = [f"{case.tokens} tokens"] if case.tokens else []
         what += [part for part in (case.routing, case.dtype, case.device) if part]
-        rows.append({**_common(record), "spec": case.spec, "scale": scale_text(case), "what": " · ".join(what)})
+        # What was compiled is of no case, so no choice of cases leaves it out.
+        meta = {"implementation": record.implementation, **(case_meta(case) if case.tokens else {})}
+        words = {"spec": case.spec, "scale": scale_text(case), "what": " · ".join(what)}
+        rows.append({**_common(record), **words, "meta": meta})
     return rows
 
 

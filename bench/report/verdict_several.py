@@ -10,7 +10,7 @@ from ..comparison import Comparison, Options, Row, compare_runs
 from ..comparison import Verdict as Change
 from ..comparison.matching import ways
 from ..records import LabelledRun, Record
-from .cases import case_phrase, case_title, has_interval, interval_or_count, is_timed, scale_text
+from .cases import case_meta, case_phrase, case_title, has_interval, interval_or_count, is_timed, scale_text
 from .formats import NONE, digits, interval_text, listed, time_text
 from .palette import colour
 from .several import OVER_TIME, Several, SharedCase, started
@@ -180,6 +180,7 @@ def case_table(several: Several, case: SharedCase) -> dict[str, Any]:
         "device": case.case.device,
         "scale": scale_text(case.case),
         "rows": rows,
+        "meta": case_meta(case.case),
         "timed": len(case.timed),
     }
 

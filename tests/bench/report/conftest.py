@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -241,6 +245,16 @@ def compiled(name: str, spills: int) -> Record:
     return Record(name, Provenance.COMPILED, Status.NOT_RUN, where, reason="4 kernels compiled", resources=resources)
 
 
+def data(page: str, identifier: str) -> Any:
+    """What the script element `identifier` of a page holds."""
+    found = re.search(
+        rf'<script type="application/json" id="{identifier}"( data-packed)?>(.*?)</script>', page, re.DOTALL
+    )
+    assert found is not None, identifier
+    text = zlib.decompress(base64.b64decode(found[2])) if found[1] else found[2]
+    return json.loads(text)
+
+
 class Builder:
     """The functions above, for tests."""
 
@@ -253,6 +267,7 @@ class Builder:
     placement = staticmethod(placement)
     compiled = staticmethod(compiled)
     run = staticmethod(make_run)
+    data = staticmethod(data)
     full: Callable[[], Run] = staticmethod(full_run)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -33,18 +35,18 @@ QUIET = [
     "--v=0",
     "--window-size=1280,900",
 ]
-PICK = """<script>
-addEventListener("load", function () {
-  var axis = () => document.querySelector('[data-figure="time"] .yaxislayer-above').innerHTML;
-  var pick = document.querySelector('select[data-pick="time"]');
-  var before = axis();
-  pick.value = "2";
-  pick.dispatchEvent(new Event("change"));
-  setTimeout(function () {
-    var shown = [...document.querySelectorAll('[data-variant="time"]')].map(panel => !panel.hidden);
-    document.documentElement.dataset.shown = shown.map(Number).join("");
-    document.documentElement.dataset.moved = axis() !== before;
-  }, 500);
+# Runs the steps once every figure is drawn, and leaves what they said in the document.
+STEPS = """<script>
+addEventListener("load", async function () {
+  var root = document.documentElement, said = {};
+  var pause = ms => new Promise(done => setTimeout(done, ms));
+  var figure = name => document.querySelector('[data-figure="' + name + '"]');
+  var set = (control, value) => { control.value = value; control.dispatchEvent(new Event("change", {bubbles: true})); };
+  while (root.dataset.drawn !== "yes") { await pause(20); }
+  try {
+STEPS
+  } catch (error) { said.failed = String(error.stack || error); }
+  root.dataset.said = JSON.stringify(said);
 });
 </script>"""
 
@@ -57,11 +59,23 @@ def browser() -> str:
     return found
 
 
-def opened(browser: str, page: Path, tmp_path: Path) -> tuple[str, str]:
+def opened(browser: str, page: Path, tmp_path: Path, fragment: str = "") -> tuple[str, str]:
     """The document after its scripts ran, and what the browser logged."""
     command = [browser, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000", "--dump-dom"]
-    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([*command, page.as_uri() + fragment], capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, done.stderr
+
+
+def tried(browser: str, text: str, steps: str, tmp_path: Path, fragment: str = "") -> tuple[dict[str, Any], str, str]:
+    """What the steps said of a page, the document after them, and what the browser logged."""
+    page = tmp_path / "report.html"
+    page.write_text(text.replace("</body>", f"{STEPS.replace('STEPS', steps)}</body>"), encoding="utf-8")
+    document, log = opened(browser, page, tmp_path, fragment)
+    said = re.search(r'<html[^>]* data-said="([^"]*)"', document)
+    assert said is not None, log
+    found = json.loads(html.unescape(said[1]))
+    assert "failed" not in found, found["failed"]
+    return found, document, log
 
 
 def assert_drawn(document: str, log: str) -> None:
@@ -78,30 +92,30 @@ def assert_drawn(document: str, log: str) -> None:
 
 
 def test_every_figure_is_drawn_and_another_case_can_be_picked(browser: str, believable: Run, tmp_path: Path) -> None:
-    page = tmp_path / "report.html"
-    page.write_text(render(believable).replace("</body>", f"{PICK}</body>"), encoding="utf-8")
-    document, log = opened(browser, page, tmp_path)
+    said, document, log = tried(browser, render(believable), PICK, tmp_path)
     assert_drawn(document, log)
-    assert 'data-shown="00100"' in document
-    assert 'data-moved="true"' in document
+    assert said == {"shown": "00100", "moved": True}
 
 
-ALONE = """<script>
-addEventListener("load", function () {
+PICK = """
+  var axis = () => figure("time").querySelector(".yaxislayer-above").innerHTML;
+  var before = axis();
+  set(document.querySelector('select[data-pick="time"]'), "2");
+  await pause(300);
+  said.shown = [...document.querySelectorAll('[data-variant="time"]')].map(panel => Number(!panel.hidden)).join("");
+  said.moved = axis() !== before;
+"""
+ALONE = """
   var pick = document.querySelector('select[data-pick="telemetry"]');
-  var figure = document.querySelector('[data-figure="telemetry"]');
-  var bars = () => figure.querySelectorAll(".barlayer .point path").length;
+  var bars = () => figure("telemetry").querySelectorAll(".barlayer .point path").length;
   var all = bars();
-  pick.value = "2";
-  pick.dispatchEvent(new Event("change"));
-  setTimeout(function () {
-    document.documentElement.dataset.bars = all + " " + bars();
-    pick.value = "3";
-    pick.dispatchEvent(new Event("change"));
-    document.documentElement.dataset.hidden = figure.hidden;
-  }, 500);
-});
-</script>"""
+  set(pick, "2");
+  await pause(300);
+  said.bars = [all, bars()];
+  set(pick, "3");
+  await pause(300);
+  said.hidden = figure("telemetry").hidden;
+"""
 
 
 def test_telemetry_and_tuning_are_drawn(browser: str, build: Any, tmp_path: Path) -> None:
@@ -114,13 +128,10 @@ def test_telemetry_and_tuning_are_drawn(browser: str, build: Any, tmp_path: Path
     tuned = build.study(pareto=[4])
     tuned = replace(tuned, trials=[{**trial, "energy_j": 0.05} for trial in tuned.trials])
     run = build.run(records, environment=Environment(gpu={"name": "Some GPU"}), tuning=[tuned])
-    page = tmp_path / "report.html"
-    page.write_text(render(run, tmp_path).replace("</body>", f"{ALONE}</body>"), encoding="utf-8")
-    document, log = opened(browser, page, tmp_path)
+    said, document, log = tried(browser, render(run, tmp_path), ALONE, tmp_path)
     drawn = re.sub(r'<div class="figure[^>]*hidden="".*?</div>', "", document)  # chosen last: a case without a trace
     assert_drawn(drawn, log)
-    assert 'data-bars="5 1"' in document
-    assert 'data-hidden="true"' in document
+    assert said == {"bars": [5, 1], "hidden": True}
     for name in ("energy", "samples", "tuning_history", "tuning_finalists", "tuning_importance", "tuning_pareto"):
         assert f'data-figure="{name}"' in drawn
 
