@@ -128,7 +128,7 @@ function showSliders(name, place) {
   var metas = about.sections[name];
   ["skew", "step"].forEach(function (key) {
     var same = Object.keys(metas).map(Number).filter(function (other) {
-      return metas[other][key] !== undefined && alike(name, place, other, key);
+      return metas[place][key] !== undefined && metas[other][key] !== undefined && alike(name, place, other, key);
     });
     same.sort(function (one, other) { return metas[one][key] - metas[other][key]; });
     var slider = box.querySelector('[name="' + key + '"]');
