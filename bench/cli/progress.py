@@ -64,14 +64,21 @@ def show_run(run: Run) -> None:
 
 
 def suspect_lines(run: Run) -> list[str]:
-    """How many samples were taken while the device was held back, and by what; nothing where none was."""
+    """How many samples were taken while the device was held back, and by what, and how many have launches in them;
+    nothing where none was.
+    """
+    lines = []
     watched = [record.clocks for record in run.records if record.clocks]
     suspects = sum(clocks.suspects for clocks in watched)
-    if not suspects:
-        return []
-    reasons = sorted({name for clocks in watched for name in clocks.throttle})
-    seen = f"; throttle reasons seen: {', '.join(reasons)}" if reasons else ""
-    return [f"\n{suspects} suspect samples, left out of medians while enough others remain{seen}", watched[0].rule]
+    if suspects:
+        reasons = sorted({name for clocks in watched for name in clocks.throttle})
+        seen = f"; throttle reasons seen: {', '.join(reasons)}" if reasons else ""
+        lines = [f"\n{suspects} suspect samples, left out of medians while enough others remain{seen}", watched[0].rule]
+    taken = [times for r in run.records for times in (r.hot, r.cold, *r.phases.values()) if times is not None]
+    unhidden = sum(len(times.unhidden) for times in taken)
+    if unhidden:
+        lines.append(f"\n{unhidden} samples with launches in them, as the host was too slow: left out likewise")
+    return lines
 
 
 def _show_telemetry(records: Sequence[Record]) -> None:

@@ -14,7 +14,17 @@ from ..records.codec import plain
 from ..runner.grids import check_device
 from ..runner.lock import device_lock
 from ..telemetry import clock_watch
-from ..timing import ClockLog, ClockWatch, Failure, Timer, check_way, held_back, measure_interleaved, open_timer
+from ..timing import (
+    ClockLog,
+    ClockWatch,
+    Failure,
+    Timer,
+    by_clocks,
+    check_way,
+    held_back,
+    measure_interleaved,
+    open_timer,
+)
 from .clock import ReplayClock
 from .machine import essentials
 from .saved import counted, description
@@ -207,7 +217,7 @@ class GpuBenchmark:
         if isinstance(samples, Failure):
             self.fail(f"{samples.status} while it was timed: {samples.reason}")
         self.samples = samples
-        clocks = taken.clocks.summary(len(samples.suspects))
+        clocks = taken.clocks.summary(by_clocks(samples))
         self.extra_info.update(description(samples, device, cold=settings.cold))
         if clocks is not None:
             self.extra_info["clocks"] = plain(clocks)

@@ -63,8 +63,10 @@ class Samples:
     method:          how it was timed, in words
     stop:            why sampling stopped
     timer:           the way it was timed in a word (cpu, events, graph, cupti); empty in files older than this field
-    suspects:        places in samples_us of those taken under a throttle reason or far below the run's own clock; they
-                     stay among the samples, and the median and its interval leave them out while five and half remain
+    suspects:        places in samples_us of those taken under a throttle reason or far below the run's own clock, and
+                     of `unhidden`; they stay among the samples, and the median and its interval leave them out while
+                     five and half remain
+    unhidden:        places of those with launches in them although the method hides them: the host was too slow
     busy_share:      share of the time in which the device was busy, median over the samples, where the timer sees that
     """
 
@@ -76,6 +78,7 @@ class Samples:
     stop: str
     timer: str = ""
     suspects: list[int] = field(default_factory=list)
+    unhidden: list[int] = field(default_factory=list)
     busy_share: float | None = None
 
 
@@ -87,7 +90,7 @@ class Clocks:
     samples:    how many readings there are
     sm_mhz:     median of the SM clock; low_mhz, high_mhz: its extremes;  memory_mhz: median of the memory clock
     throttle:   readings under each throttle reason, by name
-    suspects:   timing samples marked suspicious, over all of the record's times
+    suspects:   timing samples marked suspicious for the clocks' sake, over all of the record's times
     rule:       when a sample is marked, in words
     """
 

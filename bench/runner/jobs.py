@@ -28,7 +28,8 @@ class Source:
 class TimingLimits:
     """When the measurement of one case stops.
 
-    seconds:     longest time for all implementations of a case together, once cold and once hot
+    seconds:     longest time for all implementations of a case together, once cold and once hot; the cases of a job
+                 share theirs, so that slow ones get more (see budget.py)
     min_samples: per implementation; max_samples likewise
     warmup:      seconds each implementation runs untimed before
     target:      half width of the 95 % interval of the median, as a share of the median, that is narrow enough

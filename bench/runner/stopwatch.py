@@ -15,10 +15,12 @@ from ..timing import (
     Failure,
     Prepared,
     Timer,
+    by_clocks,
     counted_pairs,
     measure_interleaved,
     ratio_interval,
 )
+from .budget import Budget
 from .jobs import TimingLimits
 from .phases import END_TO_END, ROUTE, Front, in_order
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from ...dispatch import DispatchPlan
 
+TEMPERATURES = ("hot", "cold")
 # Of the time its case has, the phases of all implementations together may take this share, and so may the router and
 # the calls end to end.
 PHASES_SHARE = 0.25
@@ -51,8 +54,8 @@ class Times:
     clocks: Clocks | None = None
 
     def suspects(self) -> int:
-        """How many samples are suspect, over all times."""
-        return sum(len(samples.suspects) for samples in (self.hot, self.cold, *self.phases.values()) if samples)
+        """How many samples are suspect for what the clocks did, over all times."""
+        return sum(by_clocks(samples) for samples in (self.hot, self.cold, *self.phases.values()) if samples)
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,14 @@ def time_layers(
     *,
     front: Front | None = None,
     watch: ClockWatch | None = None,
+    budget: Budget | None = None,
 ) -> dict[str, Times]:
     """Time every layer on x [T, H] and `plan`, on the device they are on.
 
     mark(name) wraps a call so that it is known who is running, mark(None) one that is nobody's; alive() is called after
     every round. With `front` the layers are also timed from the router or the routing on (end_to_end), the router
     itself (route; the same samples for every layer), and "plan" begins at the routing. `watch` is asked for the clocks
-    between rounds.
+    between rounds. `budget` has a turn for hot and one for cold; without one they share twice `limits.seconds`.
     """
     options: dict[str, Any] = {
         "timer": timer,
@@ -116,32 +120,22 @@ def time_layers(
         "target": limits.target,
         "on_progress": lambda _rounds, _seconds: alive(),
     }
-    times = {name: Times() for name in layers}
-    clocks = ClockLog(watch)
+    times, clocks = {name: Times() for name in layers}, ClockLog(watch)
     calls = {name: mark(name)(lambda layer=layer: layer(x, plan)) for name, layer in layers.items()}
-    for kind in ("hot", "cold"):
-        running = {name: call for name, call in calls.items() if times[name].failure is None}
-        for name, result in measure_interleaved(
-            running,
-            cold=kind == "cold",
-            seconds=limits.seconds,
-            warmup_seconds=limits.warmup,
-            clocks=clocks,
-            **options,
-        ).items():
-            _keep(times[name], kind, result)
-    sound = {name: layer for name, layer in layers.items() if times[name].failure is None}
+    budget = budget or Budget.of(limits.seconds, len(TEMPERATURES))
+    _time_whole(times, calls, budget, {**options, "warmup_seconds": limits.warmup, "clocks": clocks})
+    sound = _sound(layers, times)
     options["fewest"] = FEWEST_OF_PARTS
     if front is not None and sound:
         share = limits.seconds * END_TO_END_SHARE
         _time_end_to_end(times, sound, x, front, mark, {**options, "seconds": share, "clocks": clocks})
+    sound = _sound(sound, times)
     for name, layer in sound.items():
-        if times[name].failure is None:
-            own = clocks.branch()
-            share = limits.seconds * PHASES_SHARE / len(layers)
-            parts = partial(front.parts, layer, x, plan) if front else partial(layer.phases, x, plan)
-            _time_phases(times[name], parts, mark(name), {**options, "seconds": share, "clocks": own})
-            times[name].clocks = own.summary(times[name].suspects())
+        own = clocks.branch()
+        share = limits.seconds * PHASES_SHARE / len(sound)
+        parts = partial(front.parts, layer, x, plan) if front else partial(layer.phases, x, plan)
+        _time_phases(times[name], parts, mark(name), {**options, "seconds": share, "clocks": own})
+        times[name].clocks = own.summary(times[name].suspects())
     return times
 
 
@@ -154,6 +148,29 @@ def speedup(mine: Times, baseline: Times | None) -> Speedup | None:
     pairs = counted_pairs(baseline.hot, mine.hot)
     interval = ratio_interval(*pairs)
     return Speedup(BASELINE, interval.value, interval.low, interval.high, len(pairs[0]))
+
+
+def _sound(layers: Mapping[str, Layer], times: Mapping[str, Times]) -> dict[str, Layer]:
+    return {name: layer for name, layer in layers.items() if times[name].failure is None}
+
+
+def _time_whole(
+    times: dict[str, Times], calls: Mapping[str, Callable[[], Any]], budget: Budget, options: dict[str, Any]
+) -> None:
+    """The calls hot and cold, each a turn of the budget, which pays for the rounds and not for what prepares them."""
+    told, took = options["on_progress"], 0.0
+
+    def heard(rounds: int, seconds: float) -> None:
+        nonlocal took
+        took = seconds
+        told(rounds, seconds)
+
+    for kind in TEMPERATURES:
+        took, running = 0.0, {name: call for name, call in calls.items() if times[name].failure is None}
+        timed = {**options, "on_progress": heard, "seconds": budget.allot, "baseline": BASELINE}
+        for name, result in measure_interleaved(running, cold=kind == "cold", **timed).items():
+            _keep(times[name], kind, result)
+        budget.spend(took)
 
 
 def _time_end_to_end(

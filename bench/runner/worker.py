@@ -29,11 +29,12 @@ from ..telemetry import clock_watch
 from ..timing import measure_roofs, open_timer
 from ..workloads import Case, DeviceRouter, routing_counts
 from .blame import Blame, Marker
+from .budget import Budget
 from .jobs import Job
 from .phases import Front
 from .process import CONTEXT_LOST, die_with_parent, event_output
 from .proof import PROOF_IMPLEMENTATIONS, prove, proven
-from .stopwatch import GuardedTimer, Times, speedup, time_layers
+from .stopwatch import TEMPERATURES, GuardedTimer, Times, speedup, time_layers
 from .telemetry_pass import observe_case
 
 
@@ -54,6 +55,7 @@ class Worker:
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
         self._watch = clock_watch(self._device)
+        self._budget = Budget.of(job.limits.seconds, len(TEMPERATURES) * len(job.cases))
 
     def run(self) -> None:
         """All cases, in order."""
@@ -63,6 +65,7 @@ class Worker:
         for name in self._job.implementations:
             self._prepare(name)
         for index in range(len(self._job.cases)):
+            self._budget.turns = len(TEMPERATURES) * (len(self._job.cases) - index)  # a case may not have used its own
             self._case(self._job.case(index))
             self._emit(event="case")
 
@@ -172,7 +175,16 @@ class Worker:
             with open_timer(self._job.device, limits.timer) as device_timer:
                 timer = GuardedTimer(device_timer, self._leave_if_context_is_lost)
                 times = time_layers(
-                    layers, hidden, plan, timer, limits, self._blame.wrapping, alive, front=front, watch=self._watch
+                    layers,
+                    hidden,
+                    plan,
+                    timer,
+                    limits,
+                    self._blame.wrapping,
+                    alive,
+                    front=front,
+                    watch=self._watch,
+                    budget=self._budget,
                 )
             timed = {name: layer for name, layer in layers.items() if times[name].failure is None}
             if self._job.telemetry and case.to_record().id in self._job.telemetry.cases:

@@ -6,7 +6,7 @@ from .interleave import Failure, measure_interleaved
 from .intervals import LEVEL, Interval, median_interval, ratio_interval, student_half_width
 from .resample import FEWEST, Estimate, contrast
 from .roofs import measure_roofs
-from .suspects import counted_pairs, counting
+from .suspects import by_clocks, counted_pairs, counting
 from .timer import CpuTimer, Prepared, Timer, flush_bytes
 from .ways import WAYS, check_way, make_timer, open_timer
 
@@ -25,6 +25,7 @@ __all__ = [
     "Prepared",
     "Samples",
     "Timer",
+    "by_clocks",
     "check_way",
     "contrast",
     "counted_pairs",

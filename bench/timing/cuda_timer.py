@@ -48,13 +48,17 @@ class CudaTimer:
             return Prepared(replay, "graph replay behind a spin kernel", self._queue.host_us(replay), "graph")
 
     def sample(self, prepared: Prepared, *, cold: bool) -> float:
-        """Microseconds of one call; measured again behind a longer spin when the host was too slow to hide."""
-        elapsed_us = 0.0
+        """Microseconds of one call; measured again behind a longer spin when the host was too slow to hide, and marked
+        in `prepared.hidden` when it was too slow every time.
+        """
+        elapsed_us, hidden = 0.0, False
         with self._queue.current():
             for longer in STRETCHES:
                 elapsed_us, hidden = self._attempt(prepared, cold, longer)
                 if hidden or not prepared.queue_us:
                     break
+        if prepared.queue_us:
+            prepared.hidden.append(hidden)
         return elapsed_us
 
     def _attempt(self, prepared: Prepared, cold: bool, longer: float) -> tuple[float, bool]:

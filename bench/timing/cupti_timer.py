@@ -55,20 +55,21 @@ class CuptiTimer:
             return Prepared(call, "launches behind a spin kernel", queue_us, "cupti", launches)
 
     def sample(self, prepared: Prepared, *, cold: bool) -> float:
-        """Microseconds of one call; measured again when records were lost or the host was too slow to hide.
+        """Microseconds of one call; measured again when records were lost or the host was too slow to hide, and marked
+        in `prepared.hidden` when it was too slow every time.
 
         Raises RuntimeError when records were lost every time.
         """
         with self._queue.current():
             if not prepared.launches:
                 return self._host_sample(prepared, cold)
-            kept, activity = None, Activity()
+            kept, activity, hidden = None, Activity(), False
             for longer in STRETCHES:
                 activity, queued_ns = self._attempt(prepared, cold, longer)
                 if activity.lost or activity.count < prepared.launches:
                     continue
-                kept = activity
-                if activity.start_ns >= queued_ns or not prepared.queue_us:
+                kept, hidden = activity, activity.start_ns >= queued_ns
+                if hidden or not prepared.queue_us:
                     break
         if kept is None:
             raise RuntimeError(
@@ -76,6 +77,8 @@ class CuptiTimer:
                 f"{activity.count}, {activity.lost} lost"
             )
         prepared.busy.append(kept.busy_ns / max(1, kept.span_ns))
+        if prepared.queue_us:
+            prepared.hidden.append(hidden)
         return kept.span_ns * 1e-3
 
     def method(self, prepared: Prepared, *, cold: bool) -> str:

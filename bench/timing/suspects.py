@@ -29,6 +29,19 @@ def left_out_text(total: int, suspects: Collection[int]) -> str:
     return f"; {len(suspects)} of {total} samples suspect and left out"
 
 
+def by_clocks(samples: Samples) -> int:
+    """How many samples are suspect for what the clocks did, not for launches in them."""
+    return len(set(samples.suspects) - set(samples.unhidden))
+
+
+def unhidden_text(total: int, unhidden: Collection[int], suspects: Collection[int]) -> str:
+    """What became of samples whose launches could not be hidden, as the end of a method; empty without any."""
+    if not unhidden:
+        return ""
+    fate = "counted: too few others" if len(counting(total, suspects)) == total else "left out"
+    return f"; {len(unhidden)} of {total} samples have launches in them, the host was too slow: {fate}"
+
+
 def counted_pairs(a: Samples, b: Samples) -> tuple[list[float], list[float]]:
     """The samples of both from the same rounds, as far as they count: a round suspect in either is left out."""
     both = min(len(a.samples_us), len(b.samples_us))

@@ -25,6 +25,7 @@ class Prepared:
     way:      how it is really timed, in a word: cpu, events, graph or cupti
     launches: what it gives the device to do each time, where the timer sees that
     busy:     share of each sample so far in which the device was busy, where the timer sees that
+    hidden:   whether each sample so far is without launches, where they are to be hidden
     """
 
     call: Call
@@ -33,6 +34,7 @@ class Prepared:
     way: str = ""
     launches: int = 0
     busy: list[float] = field(default_factory=list, compare=False)
+    hidden: list[bool] = field(default_factory=list, compare=False)
 
 
 class Timer(Protocol):

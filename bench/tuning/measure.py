@@ -21,7 +21,16 @@ from ..runner.process import NOBODY
 from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven
 from ..runner.stopwatch import GuardedTimer
 from ..telemetry import clock_watch
-from ..timing import ClockLog, Failure, counted_pairs, held_back, make_timer, measure_interleaved, ratio_interval
+from ..timing import (
+    ClockLog,
+    Failure,
+    by_clocks,
+    counted_pairs,
+    held_back,
+    make_timer,
+    measure_interleaved,
+    ratio_interval,
+)
 from ..workloads import Case
 from .energy import EnergyMeter, meter_for
 from .outcome import Outcome, Result, key_of
@@ -205,7 +214,7 @@ class Bench:
             if candidate.status is Status.PASSED:
                 entry = _entry(taken[str(index)], taken[reference], counts)
                 facts = {"routing": prepared.case.routing, "case": prepared.case.case_id, "checked": checked[index]}
-                suspects = sum(len(samples.suspects) for samples in taken[str(index)].values())
+                suspects = sum(by_clocks(samples) for samples in taken[str(index)].values())
                 seen = clocks.summary(suspects)
                 energy, said = self._energy(layer, prepared)
                 found = {**facts, **entry, **_clock_facts("clocks", seen), **energy}

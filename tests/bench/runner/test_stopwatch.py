@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from mohge.bench.records import Samples, Status
-from mohge.bench.runner import phases
+from mohge.bench.runner import phases, stopwatch
+from mohge.bench.runner.budget import Budget
 from mohge.bench.runner.jobs import TimingLimits
 from mohge.bench.runner.phases import ORDER, Front, in_order
 from mohge.bench.runner.stopwatch import GuardedTimer, Times, speedup, time_layers
-from mohge.bench.timing import ClockReading, CpuTimer, Timer
+from mohge.bench.timing import ClockReading, CpuTimer, Timer, measure_interleaved
 from mohge.bench.workloads import DeviceRouter
 from mohge.dispatch import make_plan, on_device
 from mohge.kernels import IMPLEMENTATIONS, PHASES
@@ -95,6 +96,28 @@ def test_what_raises_fails_alone(fails: str) -> None:
     assert failure[0] is Status.CRASHED
     assert "passed the gate, but" in failure[1]
     assert set(blamed) <= {"bad"}
+
+
+def test_phases_have_the_share_of_those_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = list[float]()
+
+    def measured(calls: Any, *, seconds: Any, **options: Any) -> Any:
+        if "gemm1" in calls:
+            given.append(seconds)
+        return measure_interleaved(calls, seconds=seconds, **options)
+
+    monkeypatch.setattr(stopwatch, "measure_interleaved", measured)
+    measure(good=FakeLayer(), bad=FakeLayer("call"), other=FakeLayer("call"))
+    assert given == [LIMITS.seconds * stopwatch.PHASES_SHARE]
+
+
+def test_hot_and_cold_are_turns_of_the_budget() -> None:
+    layers: Any = {"one": FakeLayer(), "two": FakeLayer("call")}
+    budget = Budget.of(LIMITS.seconds, 6)
+    plan: Any = None
+    time_layers(layers, X, plan, CpuTimer(flush=lambda: None), LIMITS, Marker(), lambda: None, budget=budget)
+    assert budget.turns == 4
+    assert budget.seconds < 6 * LIMITS.seconds
 
 
 def test_guard_hears_of_an_error_while_the_culprit_is_known() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mohge.bench.records import Samples
-from mohge.bench.timing import measure_interleaved
+from mohge.bench.timing import by_clocks, measure_interleaved
 from mohge.bench.timing.cuda_timer import CudaTimer
 
 L2_BYTES = 50 * 2**20
@@ -65,6 +65,47 @@ def test_a_host_that_stumbles_is_measured_again(gpu: Any) -> None:
     stumble[:] = [5000.0]  # the untimed call of the hot sample outlasts its spin
     assert timer.sample(prepared, cold=False) == pytest.approx(4.0)
     assert gpu.log.count("spin") == 2
+
+
+def test_a_host_too_slow_every_time_marks_the_sample(gpu: Any) -> None:
+    timer = CudaTimer()
+    slow = [5.0]
+    prepared = timer.prepare(lambda: (gpu.launch("kernel", 5.0, 2.0), gpu.launch("kernel", slow[0], 2.0)))
+    assert timer.sample(prepared, cold=True) == pytest.approx(4.0)
+    slow[0] = 1e5  # longer than the longest spin
+    assert timer.sample(prepared, cold=True) > 4e4
+    assert prepared.hidden == [True, False]
+    waiting = timer.prepare(gpu.work(2, 30.0, 2.0, waits=True))
+    timer.sample(waiting, cold=True)
+    assert waiting.hidden == []  # its method says that launches are in it
+
+
+@pytest.mark.parametrize(("bad", "fate"), [({2, 4}, "left out"), ({1, 2, 3, 4, 5}, "counted: too few others")])
+def test_samples_with_launches_in_them_are_suspect_for_their_call_alone(gpu: Any, bad: set[int], fate: str) -> None:
+    done = [0]
+
+    def shaky() -> None:
+        gpu.launch("kernel", 5.0, 20.0)
+        gpu.launch("kernel", 1e5 if done[0] in bad else 5.0, 20.0)
+
+    found = measure_interleaved(
+        {"shaky": shaky, "steady": gpu.work(1, 4.0, 50.0)},
+        timer=CudaTimer(),
+        cold=True,
+        min_samples=9,
+        max_samples=9,
+        warmup_seconds=0,
+        on_progress=lambda rounds, _: done.__setitem__(0, rounds),
+    )
+    suspect, steady = found["shaky"], found["steady"]
+    assert isinstance(suspect, Samples)
+    assert isinstance(steady, Samples)
+    assert suspect.unhidden == suspect.suspects == sorted(bad)
+    assert suspect.method.endswith(f"; {len(bad)} of 9 samples have launches in them, the host was too slow: {fate}")
+    assert (suspect.median_us < 50.0) == (fate == "left out")
+    assert by_clocks(suspect) == 0
+    assert (steady.unhidden, steady.suspects, steady.median_us) == ([], [], pytest.approx(50.0))
+    assert suspect.stop == steady.stop  # rounds of one measurement are known by it
 
 
 def test_graphs_are_replayed_when_asked_for(gpu: Any) -> None:

@@ -211,6 +211,16 @@ def test_a_host_that_stumbles_is_measured_again(gpu: Any, cupti: Cupti) -> None:
     assert gpu.log.count("spin") == 2
 
 
+def test_a_host_too_slow_every_time_marks_the_sample(gpu: Any, cupti: Cupti) -> None:
+    timer = CuptiTimer(cupti=cupti)
+    slow = [5.0]
+    prepared = timer.prepare(lambda: (gpu.launch("kernel", 5.0, 2.0), gpu.launch("kernel", slow[0], 2.0)))
+    assert timer.sample(prepared, cold=True) == pytest.approx(4.0)
+    slow[0] = 1e5  # longer than the longest spin
+    assert timer.sample(prepared, cold=True) > 4e4
+    assert prepared.hidden == [True, False]
+
+
 def test_lost_records_are_taken_again_and_never_a_time(gpu: Any, cupti: Cupti) -> None:
     timer = CuptiTimer(cupti=cupti)
     prepared = timer.prepare(gpu.work(4, 4.0, 2.0))

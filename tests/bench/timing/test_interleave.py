@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mohge.bench.records import Samples, Status
-from mohge.bench.timing import FEWEST, Failure, Prepared, measure_interleaved, ratio_interval
+from mohge.bench.timing import FEWEST, Failure, Interval, Prepared, measure_interleaved, ratio_interval
+from mohge.bench.timing.stopping import decided
 
 
 @dataclass
@@ -224,3 +225,65 @@ def test_progress_is_told_every_round() -> None:
 def test_limits_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         measure_interleaved({"a": steady(1)}, timer=FakeTimer(), cold=False, **bad)
+
+
+def jittery(microseconds: float, seed: int) -> Callable[[], float]:
+    """Spread evenly over 7 % up and down: in forty samples the median is known to some percent, not to one."""
+    generator = np.random.default_rng(seed)
+    return lambda: microseconds * float(generator.uniform(0.93, 1.07))
+
+
+@pytest.mark.parametrize(("baseline", "other", "ends"), [("base", 200, True), ("base", 50, True), ("base", 101, False)])
+def test_a_decided_ratio_to_the_baseline_ends_it(baseline: str, other: float, ends: bool) -> None:
+    def stop(baseline: str | None) -> str:
+        calls = {"base": jittery(100, 0), "other": jittery(other, 1)}
+        found = measure_interleaved(
+            calls, timer=FakeTimer(), cold=False, warmup_seconds=0, max_samples=40, baseline=baseline
+        )
+        assert samples_of(found["base"]).stop == samples_of(found["other"]).stop
+        return samples_of(found["other"]).stop
+
+    decided = "every ratio to base decided by 2 %, interval within 5 %"
+    assert stop(baseline) == (decided if ends else "sample limit 40")
+    assert stop(None) == stop("someone else") == "sample limit 40"
+
+
+def test_a_baseline_alone_or_one_that_has_failed_decides_nothing() -> None:
+    limits: dict[str, Any] = {"timer": FakeTimer(), "cold": False, "warmup_seconds": 0, "max_samples": 40}
+    alone = measure_interleaved({"base": jittery(100, 0)}, baseline="base", **limits)
+    assert samples_of(alone["base"]).stop == "sample limit 40"
+    calls = {"base": raising(RuntimeError("broken"), 3), "other": jittery(200, 1)}
+    left = measure_interleaved(calls, baseline="base", **limits)
+    assert samples_of(left["other"]).stop == "sample limit 40"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1.03, 1.2, True),
+        (1.01, 1.2, False),
+        (0.9, 0.97, True),
+        (0.9, 0.99, False),
+        (0.99, 1.01, True),
+        (0.99, 1.03, False),
+        (math.nan, math.nan, False),
+    ],
+)
+def test_what_decides_a_ratio(low: float, high: float, expected: bool) -> None:
+    assert decided(Interval(1.0, low, high)) is expected
+
+
+def test_the_first_round_tells_what_seconds_there_are() -> None:
+    asked = list[float]()
+
+    def seconds(round_s: float) -> float:
+        asked.append(round_s)
+        return 8 * round_s
+
+    found = measure_interleaved(
+        {"a": noisy(1e6, 0.5, 0)}, timer=FakeTimer(), cold=False, seconds=seconds, target=1e-6, warmup_seconds=0
+    )
+    taken = samples_of(found["a"])
+    assert asked == [pytest.approx(taken.samples_us[0] * 1e-6)]
+    assert taken.stop == f"time limit {8 * asked[0]:.3g} s"
+    assert sum(taken.samples_us[:-1]) < 8e6 * asked[0] <= sum(taken.samples_us)
