@@ -189,7 +189,7 @@ def _assemble(path: str | Path, tables: list[tuple[int, dict[str, Any]]]) -> Tra
             elif "end" in table:
                 end = str(table["end"])
                 unavailable |= table.get("unavailable", {})
-                costs.append(_picked(Cost, table["cost"]))
+                costs.append(_cost(table["cost"]))
             else:
                 readings.append(_reading(table))
         except (KeyError, TypeError, ValueError) as error:
@@ -209,12 +209,19 @@ def _identity(header: Header) -> tuple[Any, str, str]:
 def _header(table: dict[str, Any]) -> Header:
     if table["trace"] != TRACE:
         raise ValueError(f"expected a trace of version {TRACE}, got {table['trace']!r}")
+    _number(table, "period_s")
     header = _picked(Header, table)
     if header.source not in SOURCES:
         raise ValueError(f"source: expected one of {', '.join(SOURCES)}, got {header.source!r}")
     if not isinstance(header.device, dict) or not isinstance(header.unavailable, dict):
         raise ValueError("expected device and unavailable to be objects")
     return header
+
+
+def _cost(table: dict[str, Any]) -> Cost:
+    for name in {item.name for item in fields(Cost)} & table.keys():
+        _number(table, name)
+    return _picked(Cost, table)
 
 
 def _mark(table: dict[str, Any]) -> Mark:
@@ -230,9 +237,16 @@ def _reading(table: dict[str, Any]) -> Reading:
 
 def _number(table: dict[str, Any], name: str) -> float:
     value = table[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
         raise ValueError(f"{name}: expected a number, got {value!r}")
     return value
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer above what a float can hold
+        return False
 
 
 def _picked(kind: Any, table: dict[str, Any]) -> Any:

@@ -97,6 +97,12 @@ def test_what_a_newer_version_adds_is_left_out(tmp_path: Path) -> None:
             "source: expected one of nvml",
         ),
         ('HEADER\n{"t": 1, "power_w": "high"}\n', "line 2: power_w: expected a number, got 'high'"),
+        (
+            'HEADER\n{"t": 1, "power_w": 1' + "0" * 400 + "}\n",
+            "trace.jsonl: not a trace: line 2: power_w: expected a number",
+        ),
+        ('HEADER\n{"t": 1' + "0" * 400 + ', "power_w": 1}\n', "line 2: t: expected a number"),
+        ('HEADER\n{"t": 1, "end": "", "cost": {"wall_s": 1' + "0" * 400 + "}}\n", "line 2: wall_s: expected a number"),
         ('HEADER\n{"power_w": 3}\n', "line 2: expected a field 't'"),
         ('HEADER\nnonsense\n{"t": 1, "power_w": 3}\n', "line 2 is not a JSON object"),
         ('HEADER\n{"t": 1, "mark": "middle", "lane": "a", "name": "b"}\n', "mark: expected begin or end, got 'middle'"),
