@@ -9,7 +9,7 @@ from typing import Any
 from ..records import Environment, Record, Samples
 from .cases import Group, has_interval, has_times, hot_median, implementations, interval_or_count, is_timed
 from .formats import is_number, rate_text, time_text
-from .palette import colour, faint
+from .palette import colour, faint, ordered, position
 from .plot import Figure, about, layout, points, rule, text
 
 MOST_SAMPLES = 2000
@@ -63,7 +63,7 @@ def _against_tokens(
     data: list[dict[str, Any]] = []
     by_tokens = [group for group in series if group.case.tokens]
     timed = [record for group in by_tokens for record in group.timed]
-    for name in implementations(timed):
+    for name in ordered(record.implementation for record in timed):
         records = [record for record in timed if record.implementation == name]
         rows = [(record, value(record, hot_median(record))) for record in records]
         rows = [(record, y) for record, y in rows if is_number(y)]
@@ -123,7 +123,7 @@ def phases(group: Group) -> Figure | None:
     """Hot median of every phase, a bar per implementation. None where no phase was timed."""
     data = []
     names = list(dict.fromkeys(phase for record in group.timed for phase in record.phases))
-    for record in group.timed:
+    for record in _in_order(group):
         timed = [(name, part) for name in names if has_times(part := record.phases.get(name))]
         if timed:
             data.append(
@@ -148,6 +148,11 @@ def phases(group: Group) -> Figure | None:
     return {"data": data, "layout": layout(height=height, x=x_axis, y=y_axis, barmode="group", bargap=0.3)}
 
 
+def _in_order(group: Group) -> list[Record]:
+    """The timed records of a case in the order of every legend."""
+    return sorted(group.timed, key=lambda record: position(record.implementation))
+
+
 def error_bars(parts: Sequence[Samples]) -> dict[str, Any]:
     """The intervals of medians as Plotly's error bars, in milliseconds; of a single sample none."""
     sure = [has_interval(part) for part in parts]
@@ -165,7 +170,7 @@ def error_bars(parts: Sequence[Samples]) -> dict[str, Any]:
 def samples_in_order(group: Group) -> Figure | None:
     """Every hot sample as it was taken: shows drift and disturbance. None without a timed record."""
     data = []
-    for record in group.timed:
+    for record in _in_order(group):
         assert record.hot is not None
         kept, step = thinned(record.hot.samples_us)
         if kept:

@@ -9,7 +9,7 @@ from typing import Any
 from ..records import CaseRecord, Record, Run
 from .cases import Group, has_interval, is_heterogeneous, measured_groups, scale_text, widths
 from .formats import digits, flops_text, interval_text, is_number
-from .palette import colour, faint, marker
+from .palette import colour, faint, marker, position
 from .plot import Figure, about, layout, points, rule, text
 
 
@@ -17,7 +17,7 @@ def counted_flops(group: Group) -> list[tuple[Record, float, float]]:
     """(record, useful, executed) where both are known and useful is above zero."""
     return [
         (record, record.useful_flops, record.executed_flops)
-        for record in group.records
+        for record in sorted(group.records, key=lambda record: position(record.implementation))
         if is_number(record.useful_flops) and is_number(record.executed_flops) and record.useful_flops > 0
     ]
 

@@ -62,6 +62,7 @@ def passed(implementation: str, where: CaseRecord, milliseconds: float, **more: 
         "phases": {"gemm1": samples(milliseconds * 600), "gemm2": samples(milliseconds * 300)},
         "useful_flops": useful,
         "executed_flops": useful * (3 if implementation == "padded_bmm" else 1),
+        "bytes": 4 * (3 * 1024 * 8 * 6656 // 2 + int(where.tokens or 1) * 8192),
         "tflops": useful / hot.median_us * 1e-6,
         "share_of_roof": useful / hot.median_us * 1e-6 / 0.12,
         **more,

@@ -1,0 +1,60 @@
+"""The sections that hold records against the measured roofs: the roofline, and decode against prefill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..records import CaseRecord, Run
+from . import readings_roofline as readings
+from .cases import Group, case_label, scale_text, series_of
+from .figures_roofline import roofline
+from .palette import ordered
+from .roofline import Limit, Roofs, limit_of, missing_roofs, roofs_of
+from .section import Section, Variant
+
+# Where no roofs were measured, points are drawn without them, and nothing that rests on these numbers is said.
+_NO_ROOFS = Roofs(1.0, 1.0)
+
+
+def roofline_section(run: Run, found: Sequence[Group], main: Group | None) -> Section:
+    """Arithmetic intensity against useful TFLOP/s, a variant for each layer, routing and dtype."""
+    section = Section(
+        "roofline",
+        "Roofline",
+        "Useful FLOPs over the bytes that must move, against the rate reached; grey, the matrix rate and the copy "
+        "bandwidth measured in this run. A dotted line joins an implementation's points by tokens.",
+        "measured",
+        "No timed record counts FLOPs and bytes.",
+    )
+    first = 0
+    for case, series in series_of(found):
+        roofs = roofs_of(case.dtype, run.environment)
+        timed = [record for group in series for record in group.timed]
+        limits = [one for record in timed if (one := limit_of(record, roofs or _NO_ROOFS)) is not None]
+        figure = roofline(limits, roofs)
+        if figure is None:
+            continue
+        if main in series:
+            first = len(section.variants)
+        known = {id(one.record) for one in limits}
+        left_out = ordered(record.implementation for record in timed if id(record) not in known)
+        section.variants.append(_variant(case, run, limits, roofs, left_out))
+    return section.starting(first)
+
+
+def _variant(case: CaseRecord, run: Run, limits: list[Limit], roofs: Roofs | None, left_out: list[str]) -> Variant:
+    missing = missing_roofs(case.dtype, run.environment)
+    return Variant(
+        case_label(case, series_title(case)),
+        roofline(limits, roofs),
+        readings.roofline_reading(limits, roofs, missing),
+        readings.HEADER,
+        readings.rows(limits, roofs),
+        readings.remarks(limits, roofs, left_out),
+    )
+
+
+def series_title(case: CaseRecord) -> str:
+    """The layer, routing and dtype of cases that differ in tokens alone."""
+    spec = f"{case.spec} (scaled down)" if scale_text(case) else case.spec
+    return " · ".join(part for part in (spec, case.routing, case.dtype) if part)
