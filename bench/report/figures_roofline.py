@@ -10,7 +10,7 @@ from .figures_several import ticks
 from .figures_time import interval_words
 from .formats import digits, percent_text, rate_text, time_text, whole
 from .palette import NEUTRAL, ordered
-from .plot import Figure, layout, points, text
+from .plot import Figure, layout, points
 from .roofline import Limit, Roofs
 
 _HOVER = (
@@ -109,5 +109,5 @@ def _token_notes(limits: Sequence[Limit]) -> list[dict[str, Any]]:
     for tokens, one in sorted(lowest.items()):
         place = {"x": log10(one.intensity), "y": log10(one.tflops), "yshift": -18, "showarrow": False}
         if all(abs(place["x"] - note["x"]) > 0.1 for note in notes):
-            notes.append({**place, "text": text(f"{tokens:,} tok."), "font": {"size": 11}})
+            notes.append({**place, "text": f"{whole(tokens)} tok.", "font": {"size": 11}})
     return notes

@@ -100,3 +100,8 @@ def listed(names: Sequence[str]) -> str:
 def counted(count: int, noun: str) -> str:
     """A count and its noun: "1 record", "2 records"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def tokens_text(*counts: int) -> str:
+    """Numbers of tokens as a phrase: "1 token", "16 and 2 048 tokens"."""
+    return f"{listed([whole(count) for count in counts])} {'token' if counts == (1,) else 'tokens'}"

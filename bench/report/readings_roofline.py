@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .cases import hot_median, interval_or_count
-from .formats import counted, digits, listed, percent_text, rate_text, time_text, whole
+from .formats import counted, digits, listed, percent_text, rate_text, time_text, tokens_text, whole
 from .palette import ordered
 from .roofline import COPY, MATRIX, Limit, Roofs
 from .verdict import told_apart
@@ -34,7 +34,7 @@ def _at(tokens: int, found: Sequence[Limit]) -> str:
     """Who comes nearest to the limit that all share, as far as they can be told apart."""
     best, *others = sorted(found, key=lambda one: hot_median(one.record))
     share, what = percent_text(best.share), f"the limit, the {best.limiter}"
-    at = f"At {whole(tokens)} tokens"
+    at = f"At {tokens_text(tokens)}"
     if not others:
         return f"{at} {best.record.implementation} reaches {share} of {what}."
     if told_apart(best.record, others[0].record):
@@ -47,15 +47,15 @@ def _at(tokens: int, found: Sequence[Limit]) -> str:
 def _limits(by_tokens: dict[int, list[Limit]], roofs: Roofs) -> str:
     """Which cases lie on which side of the ridge."""
     sides = {
-        limiter: [whole(tokens) for tokens in sorted(by_tokens) if by_tokens[tokens][0].limiter == limiter]
+        limiter: [tokens for tokens in sorted(by_tokens) if by_tokens[tokens][0].limiter == limiter]
         for limiter in (COPY, MATRIX)
     }
     ridge = f"the roofs meet at {digits(roofs.ridge)} FLOP/byte"
     if not sides[MATRIX] or not sides[COPY]:
         (limiter,) = (name for name, tokens in sides.items() if tokens)
         return f"All of it is limited by the {limiter}: {ridge}."
-    said = [f"{listed(tokens)} tokens are limited by the {limiter}" for limiter, tokens in sides.items()]
-    return f"{', '.join(said)}: {ridge}."
+    said = [f"the {limiter} limits {tokens_text(*tokens)}" for limiter, tokens in sides.items()]
+    return f"T{', '.join(said)[1:]}: {ridge}."
 
 
 def remarks(limits: Sequence[Limit], roofs: Roofs | None, left_out: Sequence[str]) -> tuple[str, ...]:
