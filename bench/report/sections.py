@@ -26,7 +26,7 @@ from .formats import NONE, bytes_text, digits, flops_text, whole
 from .plot import Figure
 from .section import Section, Variant
 from .sections_heat import heat_section
-from .sections_roofline import roofline_section
+from .sections_roofline import regimes_section, roofline_section
 from .sections_telemetry import telemetry_sections
 from .sections_tuning import tuning_sections
 from .studies import is_only_tuning
@@ -42,6 +42,7 @@ def sections(run: Run, traces: Traces | None = None) -> list[Section]:
     return [
         *_against_tokens(run, found, main),
         roofline_section(run, found, main),
+        regimes_section(run, found, main),
         heat_section(found, main),
         _cases(
             "work",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..records import CaseRecord, Run
+from . import readings_regimes as regimes
 from . import readings_roofline as readings
 from .cases import Group, case_label, scale_text, series_of
+from .figures_regimes import decode_against_prefill
 from .figures_roofline import roofline
 from .palette import ordered
+from .regimes import LEAST_PREFILL, MOST_DECODE, shares_of
 from .roofline import Limit, Roofs, limit_of, missing_roofs, roofs_of
 from .section import Section, Variant
 
@@ -52,6 +55,33 @@ def _variant(case: CaseRecord, run: Run, limits: list[Limit], roofs: Roofs | Non
         readings.rows(limits, roofs),
         readings.remarks(limits, roofs, left_out),
     )
+
+
+def regimes_section(run: Run, found: Sequence[Group], main: Group | None) -> Section:
+    """Shares of the limiting roof in decode and in prefill, a variant for each layer, routing and dtype with roofs."""
+    reasons = dict.fromkeys(filter(None, (missing_roofs(group.case.dtype, run.environment) for group in found)))
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    section = Section(
+        "regimes",
+        "Decode against prefill",
+        f"Decode, up to {MOST_DECODE} tokens, above each line; prefill, {LEAST_PREFILL} tokens or more, below it. A "
+        "share is of the roof that limits the case; a large mark is the geometric mean of the small ones.",
+        "measured",
+        f"No share of a measured roof is known{why}.",
+    )
+    first = 0
+    for case, series in series_of(found):
+        roofs = roofs_of(case.dtype, run.environment)
+        shares = shares_of(series, roofs) if roofs is not None else []
+        figure = decode_against_prefill(shares)
+        if figure is None:
+            continue
+        if main in series:
+            first = len(section.variants)
+        said, table = regimes.regimes_reading(series, shares), regimes.rows(series, shares)
+        label = case_label(case, series_title(case))
+        section.variants.append(Variant(label, figure, said, regimes.HEADER, table, regimes.remarks(series, shares)))
+    return section.starting(first)
 
 
 def series_title(case: CaseRecord) -> str:

@@ -19,7 +19,7 @@ from mohge.bench.report.palette import COLOURS, colour, marker
 from mohge.bench.report.section import Section
 from mohge.bench.report.sections import sections
 
-NAMES = ("time", "rate", "roofline", "heat", "work", "uniform", "phases", "samples", "placement", "compiled")
+NAMES = ("time", "rate", "roofline", "regimes", "heat", "work", "uniform", "phases", "samples", "placement", "compiled")
 
 
 def by_name(run: Run) -> dict[str, Section]:
