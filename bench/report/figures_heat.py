@@ -8,7 +8,7 @@ from typing import Any
 from .formats import NONE, digits, interval_text, time_text
 from .heat import Cell, Heat
 from .palette import NEUTRAL
-from .plot import Figure, layout, text
+from .plot import Figure, about, layout, text
 
 # Orange and blue, told apart by colour-blind readers, on either side of a pale middle; black reads well on all of it.
 _SURE = ("#E5813A", "#F2F0EB", "#4AA3DF")
@@ -68,8 +68,12 @@ def _layer(heat: Heat, columns: list[str], span: float, doubtful: bool) -> dict[
         "xgap": 2,
         "ygap": 2,
         "showscale": False,
-        "meta": {"implementation": heat.name, "other": heat.other},
+        **about(tokens=[_tokens(heat, shape) for shape in heat.shapes]),
     }
+
+
+def _tokens(heat: Heat, shape: str) -> int:
+    return next(cell.case.tokens or 0 for (where, _), cell in heat.cells.items() if where == shape)
 
 
 def _column(heat: Heat, routing: str) -> str:
@@ -115,7 +119,7 @@ def _scale(span: float) -> dict[str, Any]:
 def _gaps(heat: Heat, columns: list[str]) -> list[dict[str, Any]]:
     """A dash on every case that was run but has no ratio, with the reason in its hover."""
     empty = [
-        (columns[heat.routings.index(routing)], text(shape), text_of(heat, shape, routing, cell))
+        (columns[heat.routings.index(routing)], text(shape), text_of(heat, shape, routing, cell), cell.case.tokens or 0)
         for (shape, routing), cell in heat.cells.items()
         if cell.ratio is None
     ]
@@ -125,12 +129,12 @@ def _gaps(heat: Heat, columns: list[str]) -> list[dict[str, Any]]:
         {
             "type": "scatter",
             "mode": "text",
-            "x": [column for column, _, _ in empty],
-            "y": [shape for _, shape, _ in empty],
+            "x": [column for column, *_ in empty],
+            "y": [shape for _, shape, *_ in empty],
             "text": [NONE] * len(empty),
             "textfont": {"color": NEUTRAL},
-            "customdata": [words for _, _, words in empty],
+            "customdata": [words for *_, words, _ in empty],
             "hovertemplate": "%{customdata}<extra></extra>",
-            "meta": {"implementation": heat.name, "other": heat.other},
+            **about(tokens=[tokens for *_, tokens in empty]),
         }
     ]

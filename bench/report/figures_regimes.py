@@ -7,7 +7,7 @@ from typing import Any
 
 from .formats import percent_text, time_text, tokens_text
 from .palette import NEUTRAL, colour, marker, ordered
-from .plot import Figure, layout, rule, text
+from .plot import Figure, about, layout, rule, text
 from .regimes import DECODE, LEAST_PREFILL, MOST_DECODE, PREFILL, Share
 from .roofline import Limit
 
@@ -52,7 +52,7 @@ def _line(name: str, row: int, shares: Sequence[Share]) -> dict[str, Any]:
         "line": {"color": colour(name), "width": 3},
         "hoverinfo": "skip",
         "showlegend": False,
-        "meta": {"implementation": name},
+        **about(name),
     }
 
 
@@ -67,7 +67,7 @@ def _single(share: Share, row: int) -> dict[str, Any]:
         "customdata": [_words(share, tokens, one) for tokens, one in zip(share.tokens, limits, strict=True)],
         "hovertemplate": _HOVER,
         "showlegend": False,
-        "meta": {"implementation": share.name, "tokens": list(share.tokens)},
+        **about(share.name, tokens=list(share.tokens)),
     }
 
 
@@ -90,7 +90,7 @@ def _mean(share: Share, row: int) -> dict[str, Any]:
         "customdata": [[f"{share.regime}, {tokens_text(*share.tokens)}", words, text(share.name)]],
         "hovertemplate": _HOVER,
         "showlegend": False,
-        "meta": {"implementation": share.name, "tokens": list(share.tokens)},
+        **about(share.name),
     }
 
 
@@ -109,4 +109,4 @@ def _key(regime: str) -> dict[str, Any]:
         "size": 11,
         "line": {"width": 2},
     }
-    return {"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None], "marker": mark, "meta": {}}
+    return {"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None], "marker": mark}

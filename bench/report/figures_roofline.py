@@ -10,7 +10,7 @@ from .figures_several import ticks
 from .figures_time import interval_words
 from .formats import digits, percent_text, rate_text, time_text, whole
 from .palette import NEUTRAL, ordered
-from .plot import Figure, layout, points
+from .plot import Figure, about, layout, points
 from .roofline import Limit, Roofs
 
 _HOVER = (
@@ -35,7 +35,7 @@ def roofline(limits: Sequence[Limit], roofs: Roofs | None) -> Figure | None:
             y=[one.tflops for one in mine],
             customdata=[_words(one, roofs) for one in mine],
             hovertemplate=_HOVER,
-            meta={"implementation": name, "tokens": [_tokens(one) for one in mine]},
+            **about(name, tokens=[_tokens(one) for one in mine]),
         )
         data.append({**trace, "line": {**trace["line"], "width": 1, "dash": "dot"}})
     rates, places = [one.tflops for one in limits], [one.intensity for one in limits]
@@ -82,7 +82,6 @@ def _roof_line(roofs: Roofs, left: float, right: float) -> dict[str, Any]:
         "y": [roofs.at(place) for place in places],
         "line": {"color": NEUTRAL, "width": 2.5},
         "hoverinfo": "skip",
-        "meta": {},
     }
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from .formats import counted, digits, interval_text, time_text
+from .formats import counted, digits, interval_text, time_text, whole
 from .heat import Heat, geometric_mean
 
-HEADER = ("shape", "routing", "its skew here", "ratio", "95 % interval", "verdict", "time", "time of the other")
+HEADER = (
+    "spec",
+    "tokens",
+    "routing",
+    "its skew here",
+    "ratio",
+    "95 % interval",
+    "verdict",
+    "time",
+    "time of the other",
+)
 
 
 def heat_reading(heat: Heat) -> str:
@@ -59,7 +69,7 @@ def rows(heat: Heat) -> tuple[tuple[str, ...], ...]:
 
 def _row(heat: Heat, place: tuple[str, str]) -> tuple[str, ...]:
     cell = heat.cells[place]
-    start = (*place, digits(cell.skew))
+    start = (cell.case.spec, whole(cell.case.tokens), place[1], digits(cell.skew))
     if cell.ratio is None or cell.times is None:
         return (*start, digits(None), "", cell.reason, digits(None), digits(None))
     verdict = cell.doubt or ("faster" if cell.ratio.value > 1 else "slower")

@@ -40,5 +40,6 @@ def heat_section(found: Sequence[Group], main: Group | None) -> Section:
             tail = "".join(f" · {part}" for part in (dtype, device and f"on {device}") if part)
             label = f"{name} over {other}{tail}"
             reading = readings.heat_reading(heat)
-            section.variants.append(Variant(label, figure, reading, readings.HEADER, readings.rows(heat)))
+            meta, table = {"implementation": [name, other]}, readings.rows(heat)
+            section.variants.append(Variant(label, figure, reading, readings.HEADER, table, meta=meta))
     return section.starting(first or 0)

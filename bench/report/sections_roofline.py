@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..records import CaseRecord, Run
 from . import readings_regimes as regimes
 from . import readings_roofline as readings
-from .cases import Group, case_label, scale_text, series_of
+from .cases import Group, case_label, case_meta, scale_text, series_of
 from .figures_regimes import decode_against_prefill
 from .figures_roofline import roofline
 from .palette import ordered
@@ -54,6 +54,7 @@ def _variant(case: CaseRecord, run: Run, limits: list[Limit], roofs: Roofs | Non
         readings.HEADER,
         readings.rows(limits, roofs),
         readings.remarks(limits, roofs, left_out),
+        case_meta(case, tokens=False),
     )
 
 
@@ -80,7 +81,8 @@ def regimes_section(run: Run, found: Sequence[Group], main: Group | None) -> Sec
             first = len(section.variants)
         said, table = regimes.regimes_reading(series, shares), regimes.rows(series, shares)
         label = case_label(case, series_title(case))
-        section.variants.append(Variant(label, figure, said, regimes.HEADER, table, regimes.remarks(series, shares)))
+        remarks, meta = regimes.remarks(series, shares), case_meta(case, tokens=False)
+        section.variants.append(Variant(label, figure, said, regimes.HEADER, table, remarks, meta))
     return section.starting(first)
 
 

@@ -99,7 +99,7 @@ def test_rows_are_shapes_and_columns_go_from_even_to_skewed(build: Any) -> None:
     assert "3 cases: faster in 2 (up to 3.00 times as fast, mohge-3b · 1\u202f024 tokens, zipf:1.2)" in reading
     assert "slower in 1 (down to 0.500 times as fast, mohge-3b · 64 tokens, uniform)" in reading
     assert "the ratio goes from 1.50 to 3.00, mohge-3b · 1\u202f024 tokens." in reading
-    assert [row[5] for row in rows(heat)] == ["slower", "faster", "faster"]
+    assert [row[6] for row in rows(heat)] == ["slower", "faster", "faster"]
 
 
 @pytest.mark.parametrize("count", [15, 1])
