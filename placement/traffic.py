@@ -93,7 +93,7 @@ def count_traffic(
     node_of = cluster.node_of
     to_rank = _pairs(np.arange(tokens)[:, None], destination, (tokens, ranks))  # rows of each token on each rank
     touched = to_rank > 0
-    on_nodes = np.logical_or.reduce(touched.reshape(tokens, cluster.nodes, cluster.ranks_per_node), axis=2)
+    on_nodes: NDArray[Any] = np.any(touched.reshape(tokens, cluster.nodes, cluster.ranks_per_node), axis=2)
     vectors = _by_home(to_rank if style == "nccl" else touched, home, ranks)  # those of its tokens that each rank needs
     if style == "by_node":
         inside, between = passed_on(vectors, _by_home(on_nodes, home, ranks), cluster)

@@ -24,6 +24,7 @@ from .report import report
 from .run import run
 from .trace import trace
 from .tune import tune
+from .what_if import what_if
 
 # Typer brings its own copy of Click or depends on it, by version; its errors are found through one that it exports.
 UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 CLASSES: dict[Any, type[TyperCommand]] = {export: ExportCommand}  # which reads its arguments in its own way
-for command in (run, doctor, bench, compare, tune, place, trace, report, export):
+for command in (run, doctor, bench, compare, tune, place, what_if, trace, report, export):
     epilog = command.__doc__.partition("Example: ")[2] if command.__doc__ else None
     app.command(cls=CLASSES.get(command), epilog=epilog)(command)
 

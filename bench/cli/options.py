@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from ...reference import PRESETS, LayerSpec
+from ...reference import PRESETS
 from ..timing import WAYS
+from ..workloads import resolve_spec
 
 SpecOption = Annotated[
     str, typer.Option("--spec", help=f"A preset ({', '.join(PRESETS)}) or a TOML file with the fields of a spec.")
@@ -28,12 +29,14 @@ TelemetryOption = Annotated[
     ),
 ]
 
-
-def resolve_spec(text: str) -> LayerSpec:
-    """A preset by name, or a spec from the TOML file at that path. Raises ValueError."""
-    if text.endswith(".toml") or "/" in text or Path(text).is_file():
-        return LayerSpec.from_toml(text)
-    return LayerSpec.preset(text)
+__all__ = [
+    "SpecOption",
+    "TelemetryOption",
+    "TimerOption",
+    "check_only_resuming",
+    "check_trace_choice",
+    "resolve_spec",
+]
 
 
 def check_trace_choice(trace: Path | None, domain: str | None, layer: int | None) -> None:

@@ -5,6 +5,7 @@ from .deal import routing_counts
 from .device_router import DeviceRouter
 from .distributions import DISTRIBUTIONS
 from .recordings import load_pt, open_recorded
+from .specs import resolve_spec
 from .steering import INTERVAL, steer, steered_shares
 from .traces import Trace, open_trace, trace_domains, trace_fits, trace_layers
 from .workload import KINDS, Inputs, Workload, hidden_states, parse_routing
@@ -25,6 +26,7 @@ __all__ = [
     "open_recorded",
     "open_trace",
     "parse_routing",
+    "resolve_spec",
     "routing_counts",
     "steer",
     "steered_shares",
