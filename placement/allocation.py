@@ -255,7 +255,7 @@ def _check_limits(placement: Placement) -> None:
             f"policy {placement.policy!r}: memory_cap: expected at most {problem.caps[rank]:.0f} bytes of experts on "
             f"rank {rank}, got {placement.memory[rank]}"
         )
-    held = np.array([len(experts) for experts in placement.held])
+    held = np.bincount(copies_of(placement.replicas, placement.shares)[1], minlength=problem.ranks)
     out = (held < problem.least) | (held > problem.most)
     if out.any():
         rank = int(np.argmax(out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,24 +16,47 @@ def assignment(placement: Any) -> NDArray[np.float64]:
     share of its rows each takes) or `rank_of` int[E]. Raises ValueError for ranks outside 0 to P - 1, an expert without
     a copy or twice on a rank, and shares that are negative or do not add up to 1.
     """
-    ranks = int(placement.ranks)
-    replicas = getattr(placement, "replicas", None)
-    if replicas is None:
-        replicas = [(rank,) for rank in np.asarray(placement.rank_of).tolist()]
-    shares = getattr(placement, "shares", None) or [(1.0 / max(len(copies), 1),) * len(copies) for copies in replicas]
-    matrix = np.zeros((len(replicas), ranks))
-    for expert, (copies, parts) in enumerate(zip(replicas, shares, strict=True)):
-        _check_copies(expert, copies, parts, ranks)
-        matrix[expert, list(copies)] = parts
+    expert, rank, share = _copies(placement)
+    matrix = np.zeros((int(expert[-1]) + 1 if len(expert) else 0, int(placement.ranks)))
+    matrix[expert, rank] = share
     return matrix
 
 
 def holders(placement: Any) -> NDArray[np.bool_]:
     """Which rank holds which expert, bool[E, P]; a copy that takes no rows is still held. Raises as `assignment`."""
-    held = assignment(placement) > 0
-    for expert, copies in enumerate(getattr(placement, "replicas", None) or ()):
-        held[expert, list(copies)] = True
+    expert, rank, _ = _copies(placement)
+    held = np.zeros((int(expert[-1]) + 1 if len(expert) else 0, int(placement.ranks)), dtype=bool)
+    held[expert, rank] = True
     return held
+
+
+def _copies(placement: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """The copies of a placement as three arrays [C], in expert order: expert, rank, share. Raises as `assignment`."""
+    ranks = int(placement.ranks)
+    replicas = getattr(placement, "replicas", None)
+    if replicas is None:
+        replicas = [(rank,) for rank in np.asarray(placement.rank_of).tolist()]
+    shares = getattr(placement, "shares", None) or [(1.0 / max(len(copies), 1),) * len(copies) for copies in replicas]
+    count = np.array([len(copies) for copies in replicas], dtype=np.int64)
+    if len(shares) == len(replicas) and count.all() and [len(parts) for parts in shares] == count.tolist():
+        expert = np.repeat(np.arange(len(count)), count)
+        rank = np.array(list(chain.from_iterable(replicas)), dtype=np.int64)
+        share = np.array(list(chain.from_iterable(shares)), dtype=np.float64)
+        if not _wrong(expert, rank, share, ranks):
+            return expert, rank, share
+    for expert, (copies, parts) in enumerate(zip(replicas, shares, strict=True)):
+        _check_copies(expert, copies, parts, ranks)
+    raise AssertionError("copies were wrong together and right one by one")
+
+
+def _wrong(expert: NDArray[np.int64], rank: NDArray[np.int64], share: NDArray[np.float64], ranks: int) -> bool:
+    """Whether anything is wrong with the copies, all looked at together: a placement is costed thousands of times."""
+    if not len(expert):
+        return False
+    if rank.min() < 0 or rank.max() >= ranks or not (share >= 0).all():
+        return True
+    sums = np.bincount(expert, weights=share)
+    return bool((abs(sums - 1) > 1e-9).any() or np.bincount(expert * ranks + rank).max() > 1)
 
 
 def row_ranks(expert_ids: Any, shares: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -87,14 +87,20 @@ def migration(
     _check_bytes(parameter_bytes)
     node_of = np.zeros(ranks, dtype=np.int64) if cluster is None else cluster.node_of
     sizes = expert_parameters(spec) * parameter_bytes
-    matrix, moves = np.zeros((ranks, ranks)), []
-    for expert, target in np.argwhere(after & ~before):
-        sources = np.flatnonzero(before[expert])
-        near = sources[node_of[sources] == node_of[target]]
-        sources = near if len(near) else sources
-        source = sources[np.argmin(matrix[sources].sum(axis=1))]
-        matrix[source, target] += sizes[expert]
-        moves.append((int(expert), int(source), int(target)))
+    matrix = np.zeros((ranks, ranks))
+    expert, target = np.nonzero(after & ~before)
+    if (before.sum(axis=1) == 1).all():  # nothing to choose
+        source = before.argmax(axis=1)[expert]
+        np.add.at(matrix, (source, target), sizes[expert])
+    else:
+        source = np.empty_like(target)
+        for place, (moved, to) in enumerate(zip(expert, target, strict=True)):
+            sources = np.flatnonzero(before[moved])
+            near = sources[node_of[sources] == node_of[to]]
+            sources = near if len(near) else sources
+            source[place] = sources[np.argmin(matrix[sources].sum(axis=1))]
+            matrix[source[place], to] += sizes[moved]
+    moves = zip(expert.tolist(), source.tolist(), target.tolist(), strict=True)
     return Migration(tuple(moves), matrix, None if cluster is None else _seconds(matrix, cluster))
 
 
