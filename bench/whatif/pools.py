@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from ... import __version__
@@ -13,6 +17,7 @@ T = TypeVar("T")
 CONNECT_S = 20.0  # how long a Dask scheduler may take to answer
 # Starting processes takes seconds, in which one process solves some hundred scenarios.
 WORTH_PROCESSES = 500
+LOOK_S = 0.5  # between looks at whether the process that asked is still there
 
 
 def default_workers(scenarios: int) -> int:
@@ -38,13 +43,40 @@ def _in_processes(work: Callable[[Any], T], tasks: Sequence[Any], workers: int) 
     from joblib.externals.loky import get_reusable_executor
 
     pool = Parallel(n_jobs=min(workers, len(tasks)), return_as="generator_unordered")
+    watched = _Watched(work, os.getpid())
+    done: Any = pool(delayed(watched)(task) for task in tasks)
     ended = False
     try:
-        with closing(pool(delayed(work)(task) for task in tasks)) as done:  # type: ignore[type-var]
-            yield from done
+        yield from done
         ended = True
     finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that tasks were cancelled
+            done.close()
         get_reusable_executor().shutdown(wait=ended, kill_workers=not ended)
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """Does `work` in a process that ends soon after the one that started it, however that was ended."""
+
+    work: Callable[[Any], Any]
+    parent: int
+
+    def __call__(self, task: Any) -> Any:
+        _watch(self.parent)
+        return self.work(task)
+
+
+@lru_cache(maxsize=1)
+def _watch(parent: int) -> None:
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_S)
+    os._exit(1)
 
 
 def _on_dask(work: Callable[[Any], T], tasks: Sequence[Any], address: str) -> Iterator[T]:
