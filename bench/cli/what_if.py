@@ -99,7 +99,7 @@ def _started(wanted: Wanted, out: Path) -> tuple[RunWriter, Study, frozenset[str
         out,
         "what-if",
         command=["mohge", *sys.argv[1:]],
-        environment=collect_environment("cpu"),
+        environment=collect_environment(timed=False),
         git=git_state(),
         source_hash=source_hash(),
         notes=notes_of(study),

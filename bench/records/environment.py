@@ -31,13 +31,16 @@ _KERNEL_ROOMS = ("kernels", "dispatch")
 _KERNEL_SUFFIXES = (".py", ".cu", ".cuh")
 
 
-def collect_environment(device: str = "cpu", roof: Roof | None = None) -> Environment:
-    """GPU (for device "cuda"), CPU, library versions, Python and platform; `roof` is passed on."""
+def collect_environment(device: str = "cpu", roof: Roof | None = None, *, timed: bool = True) -> Environment:
+    """GPU (for device "cuda"), CPU, library versions, Python and platform; `roof` is passed on.
+
+    timed: False for runs that time nothing, which need not know torch's threads nor wait for torch
+    """
     return Environment(
         gpu=gpu_facts(device) if device.startswith("cuda") else None,
         roof=roof,
         libraries=library_versions(),
-        cpu=cpu_facts(),
+        cpu=cpu_facts(timed),
         python=platform.python_version(),
         platform=platform.platform(),
     )
@@ -54,15 +57,17 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def cpu_facts() -> dict[str, Any]:
-    """model, cores usable by this process, memory_bytes, threads torch may use, and last_level_cache_bytes."""
+def cpu_facts(timed: bool = True) -> dict[str, Any]:
+    """model, cores usable by this process, memory_bytes, last_level_cache_bytes and, where something is `timed`, threads
+    torch may use.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
     return {
         "model": _cpu_model(),
         "cores": cores,
         "memory_bytes": memory,
-        "threads": _torch_threads(),
+        **({"threads": _torch_threads()} if timed else {}),
         "last_level_cache_bytes": last_level_cache_bytes(),
     }
 

@@ -47,7 +47,8 @@ def _in_processes(work: Callable[[Any], T], tasks: Sequence[Any], workers: int) 
     done: Any = pool(delayed(watched)(task) for task in tasks)
     ended = False
     try:
-        yield from done
+        for result in done:  # no `yield from`, which would close it with the warnings
+            yield result
         ended = True
     finally:
         with warnings.catch_warnings():
@@ -92,7 +93,7 @@ def _on_dask(work: Callable[[Any], T], tasks: Sequence[Any], address: str) -> It
         _check_workers(client, address)
         futures = client.map(work, list(tasks), pure=False)
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 yield future.result()
         finally:
             client.cancel(futures)

@@ -29,6 +29,7 @@ CASES = {
     "mohge.bench.report.verdict": (*HEAVY, *REPORTING, "torch"),
     "mohge.bench.runner.worker": REPORTING,
     "mohge.bench.export": REPORTING,
+    "mohge.bench.whatif": (*HEAVY, *REPORTING, "torch", "dask", "distributed", "joblib"),
     "mohge.bench.plugin.fixture": (*HEAVY, *REPORTING),
 }
 
@@ -59,6 +60,7 @@ COMMANDS = {
     "help of run": ["run", "--help"],
     "help of place": ["place", "--help"],
     "help of tune": ["tune", "--help"],
+    "what-if": ["what-if", "--grid", "tokens=16 ranks=2", "--workers", "1", "--out", "{folder}"],
     "compare": ["compare", str(RUN), str(RUN)],
     "report": ["report", str(RUN), "--output", "{folder}/report.html"],
 }
