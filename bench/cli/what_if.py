@@ -14,7 +14,7 @@ import typer
 from ..records import Run, RunWriter, check_writable, collect_environment, git_state, load_run, run_path, source_hash
 from ..records.codec import plain
 from ..runner.lock import run_lock
-from ..whatif import AXES, Study, Wanted, make_study, notes_of, parse_grid, run_study, wanted_of
+from ..whatif import AXES, NOTHING, Done, Study, Wanted, make_study, notes_of, parse_grid, run_study, size_of, wanted_of
 from ..whatif.pools import default_workers
 from ..whatif.table import scenarios_csv
 from .measuring import OutOption
@@ -91,7 +91,7 @@ def what_if(
     return _finish(load_run(writer.path), writer.path, csv, json)
 
 
-def _started(wanted: Wanted, out: Path) -> tuple[RunWriter, Study, frozenset[str]]:
+def _started(wanted: Wanted, out: Path) -> tuple[RunWriter, Study, Done]:
     """A new run. Raises ValueError before anything is written."""
     study = make_study(wanted)
     check_writable(out)
@@ -104,11 +104,11 @@ def _started(wanted: Wanted, out: Path) -> tuple[RunWriter, Study, frozenset[str
         source_hash=source_hash(),
         notes=notes_of(study),
     )
-    return writer, study, frozenset()
+    return writer, study, NOTHING
 
 
-def _resumed(path: Path) -> tuple[RunWriter | None, Study, frozenset[str]]:
-    """The run at `path` with the ids of what it has; no writer where it was finished. Raises ValueError."""
+def _resumed(path: Path) -> tuple[RunWriter | None, Study, Done]:
+    """The run at `path` with what it has; no writer where it was finished. Raises ValueError."""
     run = load_run(path)
     try:
         wanted, digest = wanted_of(run)
@@ -119,17 +119,16 @@ def _resumed(path: Path) -> tuple[RunWriter | None, Study, frozenset[str]]:
         raise ValueError(
             f"{path}: expected the layers, clusters and trace that the run began with, got others; start a new run"
         )
-    done = frozenset(record.id for record in run.what_if)
-    return (None if run.finished else RunWriter.resume(path)), study, done
+    return (None if run.finished else RunWriter.resume(path)), study, Done.of(run)
 
 
-def _solve(writer: RunWriter, study: Study, done: frozenset[str], workers: int | None, dask: str | None) -> None:
-    total = len(study.scenarios)
-    left = total - len(done)
-    if done:
-        console.print(f"{writer.folder}: {left} of {total} scenarios left", highlight=False, soft_wrap=True)
+def _solve(writer: RunWriter, study: Study, done: Done, workers: int | None, dask: str | None) -> None:
+    total, left = size_of(study), size_of(study, done)
+    if done != NOTHING:
+        said = f"{writer.folder}: {len(study.scenarios) - len(done.scenarios)} of {len(study.scenarios)} scenarios left"
+        console.print(said, highlight=False, soft_wrap=True)
     with run_lock(writer.folder), _saying_how_to_go_on(writer.folder), writer, progress_bar() as bar:
-        task = bar.add_task("", total=total, completed=len(done), what="scenarios")
+        task = bar.add_task("", total=total, completed=total - left, what="scenarios")
         count = workers or default_workers(left)
         run_study(study, writer, done, workers=count, dask=dask, on_batch=lambda more: bar.advance(task, more))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from ..records import Run, WhatIfRecord
+import math
+
+from ..records import Run, TransferRecord, WhatIfRecord
 from ..whatif import wanted_of
-from ..whatif.answers import Choice, Question, best, choice, fronts, in_one_sentence, reasons, worth
+from ..whatif.answers import Choice, Question, best, choice, fronts, in_one_sentence, question, reasons, worth
 from ..whatif.sweep import NOTE
+from ..whatif.transfers import best_elsewhere, means
 from .output import console, table
 
 # What is shown of long lists; the run file and --csv have everything.
-MOST_ROWS, MOST_QUESTIONS, MOST_REASONS = 12, 2, 8
+MOST_ROWS, MOST_QUESTIONS, MOST_REASONS, MOST_WINDOWS = 12, 2, 8, 8
 
 
 def show_answers(run: Run) -> None:
@@ -21,6 +24,7 @@ def show_answers(run: Run) -> None:
     _show_best(possible, wanted.baseline)
     _show_fronts(possible)
     _show_worth(possible, wanted.baseline, wanted.horizon)
+    _show_transfers(run.transfers)
     _show_reasons(records)
     _show_sources(run)
 
@@ -37,7 +41,7 @@ def _show_best(records: list[WhatIfRecord], baseline: str) -> None:
         for each in found[:MOST_ROWS]
     ]
     columns = ["spec", "tokens", "ranks", "cluster", "placement", *numbers[1:]]
-    table("\nquickest over all routings (geometric mean of one layer's step)", columns, rows, right=numbers)
+    _titled("quickest over all routings (geometric mean of one layer's step)", columns, rows, numbers)
     _more(len(found), MOST_ROWS, "combinations")
 
 
@@ -52,8 +56,8 @@ def _show_fronts(records: list[WhatIfRecord]) -> None:
             ]
             for record in front[:MOST_ROWS]
         ]
-        title = f"\n{_asked(asked)}: beaten by none in time, memory and traffic"
-        table(title, ["ranks", "cluster", "placement", *numbers[1:]], rows, right=numbers)
+        title = f"{asked.spec}, {asked.tokens} tokens, {_routing(asked)}: beaten by none in time, memory and traffic"
+        _titled(title, ["ranks", "cluster", "placement", *numbers[1:]], rows, numbers)
         _more(len(front), MOST_ROWS, "placements")
     _more(len(found), MOST_QUESTIONS, "routings with a front of their own")
 
@@ -64,16 +68,54 @@ def _show_worth(records: list[WhatIfRecord], baseline: str, horizon: int) -> Non
     shown = ordered if len(ordered) <= MOST_ROWS else [*ordered[: MOST_ROWS // 2], *ordered[-MOST_ROWS // 2 :]]
     rows = [
         [
-            _asked(Question(*(getattr(each.record, name) for name in Question._fields))),
-            *(str(each.record.ranks), each.record.cluster, _words(choice(each.record))),
-            str(each.paid),
+            *(each.record.spec, str(each.record.tokens), _routing(question(each.record)), str(each.record.ranks)),
+            *(_words(choice(each.record)), "yes" if each.paid.worth else "no", _steps(each.paid.steps)),
+            *(_time(each.record.migration_s or 0.0), _time(each.paid.saved_s), _time(each.paid.net_s)),
         ]
         for each in shown
     ]
-    title = f"\nis balancing worth it here? from {baseline} as it is, migration paid, {horizon} steps"
-    table(title, ["routing", "ranks", "cluster", "placement", ""], rows, right=("ranks",))
+    numbers = ("tokens", "ranks", "pays after", "migration", "a step", "net")
+    columns = ["spec", "tokens", "routing", "ranks", "placement", "worth it", *numbers[2:]]
+    title = f"is balancing worth it here? from {baseline} as it is, net after {horizon} steps like the next one"
+    _titled(title, columns, rows, numbers)
     _more(len(found), MOST_ROWS, "cases between these")
     _say(in_one_sentence(found))
+
+
+def _show_transfers(records: list[TransferRecord]) -> None:
+    """How even every plan is on what it was made from and elsewhere, and one matrix in full."""
+    possible = [record for record in records if record.on_others is not None]
+    if not possible:
+        return
+    numbers = ("ranks", "on its own", "on others")
+    ordered = sorted(possible, key=lambda record: (record.spec, record.ranks, record.on_others))
+    rows = [
+        [
+            *(record.spec, str(record.ranks), _plan_words(record)),
+            *(f"{record.on_own:.3f}", f"{record.on_others:.3f}"),
+        ]
+        for record in ordered[:MOST_ROWS]
+    ]
+    first = possible[0]
+    title = (
+        f"plan on one part of {first.trace}, score on another: largest over mean work of a rank, mean over "
+        f"{len(first.layers)} layers"
+    )
+    _titled(title, ["spec", "ranks", "placement", *numbers[1:]], rows, numbers)
+    _more(len(ordered), MOST_ROWS, "plans")
+    shown = list(best_elsewhere(possible))[-1]
+    windows = shown.windows[:MOST_WINDOWS]
+    cells = [
+        [name, *(f"{score:.3f}" for score in line[:MOST_WINDOWS])]
+        for name, line in zip(windows, means(shown).tolist(), strict=False)
+    ]
+    title = f"{_plan_words(shown)}, {shown.spec} on {shown.ranks} ranks: planned on (line), scored on (column)"
+    _titled(title, ["", *windows], cells, tuple(windows))
+    _more(len(shown.windows), MOST_WINDOWS, "parts")
+
+
+def _plan_words(record: TransferRecord) -> str:
+    return f"{record.policy} + {record.replicas} replicas" if record.replicas else record.policy
 
 
 def _show_reasons(records: list[WhatIfRecord]) -> None:
@@ -99,10 +141,10 @@ def _show_sources(run: Run) -> None:
         _say(f"links of {', '.join(names)}: {source}")
 
 
-def _asked(asked: Question) -> str:
+def _routing(asked: Question) -> str:
     loss = f", group loss {asked.group_loss:g}" if asked.group_loss else ""
     seed = f", seed {asked.seed}" if asked.seed else ""
-    return f"{asked.spec}, {asked.tokens} tokens, {asked.routing}{loss}{seed}"
+    return f"{asked.routing}{loss}{seed}"
 
 
 def _words(chosen: Choice) -> str:
@@ -113,7 +155,11 @@ def _words(chosen: Choice) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+    return f"{seconds * 1e3:.3g} ms" if abs(seconds) >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def _steps(steps: float) -> str:
+    return f"{math.ceil(steps)} steps" if math.isfinite(steps) else "never"
 
 
 def _bytes(number: float | None) -> str:
@@ -122,6 +168,12 @@ def _bytes(number: float | None) -> str:
         if number >= size:
             return f"{number / size:.3g} {unit}"
     return f"{number:.0f} B"
+
+
+def _titled(title: str, columns: list[str], rows: list[list[str]], right: tuple[str, ...]) -> None:
+    """A table under a title that may be wider than it."""
+    _say(f"\n{title}")
+    table("", columns, rows, right=right)
 
 
 def _more(count: int, shown: int, what: str) -> None:

@@ -58,9 +58,7 @@ def library_versions() -> dict[str, str]:
 
 
 def cpu_facts(timed: bool = True) -> dict[str, Any]:
-    """model, cores usable by this process, memory_bytes, last_level_cache_bytes and, where something is `timed`, threads
-    torch may use.
-    """
+    """model, cores usable by this process, memory_bytes, last_level_cache_bytes and, where `timed`, torch's threads."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
     return {

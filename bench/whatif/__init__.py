@@ -4,11 +4,13 @@ from .grid import AXES, Grid, parse_grid
 from .scenario import Materials, Scenario
 from .solve import Solver, solve
 from .study import Study, Wanted, make_study
-from .sweep import NOTE, notes_of, run_study, wanted_of
+from .sweep import NOTE, NOTHING, Done, notes_of, run_study, size_of, wanted_of
 
 __all__ = [
     "AXES",
     "NOTE",
+    "NOTHING",
+    "Done",
     "Grid",
     "Materials",
     "Scenario",
@@ -19,6 +21,7 @@ __all__ = [
     "notes_of",
     "parse_grid",
     "run_study",
+    "size_of",
     "solve",
     "wanted_of",
 ]

@@ -47,7 +47,7 @@ def _in_processes(work: Callable[[Any], T], tasks: Sequence[Any], workers: int) 
     done: Any = pool(delayed(watched)(task) for task in tasks)
     ended = False
     try:
-        for result in done:  # no `yield from`, which would close it with the warnings
+        for result in done:  # noqa: UP028  (`yield from` would close it too early, with the warnings)
             yield result
         ended = True
     finally:

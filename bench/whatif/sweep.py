@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..records import Run, RunWriter
-from .batches import batches_of, solve_batch
+from ..records import Run, RunWriter, TransferRecord, WhatIfRecord
+from .batches import Batch, batches_of, solve_batch
 from .pools import results
 from .study import Study, Wanted
+from .transfers import Key, Plan, key_of, plans_of, scored
 
 NOTE = "what_if"  # the run's note that says what was asked
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run has already: ids of scenarios, and keys of plans scored elsewhere."""
+
+    scenarios: frozenset[str] = frozenset()
+    transfers: frozenset[Key] = frozenset()
+
+    @classmethod
+    def of(cls, run: Run) -> Done:
+        """What `run` has."""
+        return cls(frozenset(record.id for record in run.what_if), frozenset(map(key_of, run.transfers)))
+
+
+NOTHING = Done()
 
 
 def notes_of(study: Study) -> dict[str, Any]:
@@ -35,17 +52,27 @@ def wanted_of(run: Run) -> tuple[Wanted, str]:
 def run_study(
     study: Study,
     writer: RunWriter,
-    done: frozenset[str] = frozenset(),
+    done: Done = NOTHING,
     *,
     workers: int = 1,
     dask: str | None = None,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Solve the scenarios whose ids are not among those done; `on_batch` is told how many more are on the disk.
+    """Solve what is not done; `on_batch` is told how many more scenarios, or plans scored elsewhere, are on the disk.
 
     Every batch is on the disk before the next is told. Raises ValueError as `results` and `RunWriter` do.
     """
-    with closing(results(solve_batch, batches_of(study, done), workers, dask)) as solved:  # type: ignore[type-var]
-        for records in solved:
-            writer.add_what_if(records)
-            on_batch(len(records))
+    tasks = [*batches_of(study, done.scenarios), *plans_of(study, done.transfers)]
+    with closing(results(_work, tasks, workers, dask)) as worked:  # type: ignore[type-var]
+        for records, transfers in worked:
+            writer.add_what_if(records, transfers)
+            on_batch(len(records) + len(transfers))
+
+
+def size_of(study: Study, done: Done = NOTHING) -> int:
+    """How many scenarios and plans scored elsewhere are left."""
+    return len(study.scenarios) - len(done.scenarios) + len(plans_of(study, done.transfers))
+
+
+def _work(task: Batch | Plan) -> tuple[list[WhatIfRecord], list[TransferRecord]]:
+    return (solve_batch(task), []) if isinstance(task, Batch) else ([], [scored(task)])

@@ -71,7 +71,7 @@ def test_the_answers_the_files_and_again(here: Path, capsys: pytest.CaptureFixtu
         "24 scenarios, 16 possible, all simulated",
         "quickest over all routings",
         "beaten by none in time, memory and traffic",
-        "is balancing worth it here? from aga as it is, migration paid, 1000 steps",
+        "is balancing worth it here? from aga as it is, net after 1000 steps like the next one",
         "impossible, 8: aga, lpt: places every expert once, and 2 replicas were asked for",
         "seconds of experts (H 32): predicted: H200 data sheet",
         "links of h200x8: nvlink, predicted",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mohge.bench.records import Environment, Run, RunWriter, WhatIfRecord, load_run
-from mohge.bench.whatif import Study, Wanted, make_study, notes_of, parse_grid, run_study, wanted_of
+from mohge.bench.whatif import Done, Study, Wanted, make_study, notes_of, parse_grid, run_study, wanted_of
 from mohge.bench.whatif.batches import batches_of, solve_batch
 from mohge.bench.whatif.pools import default_workers, results
 
@@ -65,12 +65,12 @@ def test_interrupted_and_gone_on_with(
     wanted, digest = wanted_of(half)
     assert (wanted, digest) == (study.wanted, study.digest)
     counted: list[int] = []
-    done = frozenset(record.id for record in half.what_if)
+    done = Done.of(half)
     with RunWriter.resume(writer.folder) as again:
         run_study(make_study(wanted), again, done, workers=workers, on_batch=counted.append)
     whole = load_run(writer.path)
     assert whole.finished
-    assert sum(counted) + len(done) == len(alone)
+    assert sum(counted) + len(done.scenarios) == len(alone)
     assert same(whole, alone)
 
 
