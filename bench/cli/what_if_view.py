@@ -66,16 +66,18 @@ def _show_worth(records: list[WhatIfRecord], baseline: str, horizon: int) -> Non
     found = worth(records, horizon)
     ordered = sorted(found, key=lambda each: -each.paid.net_s)
     shown = ordered if len(ordered) <= MOST_ROWS else [*ordered[: MOST_ROWS // 2], *ordered[-MOST_ROWS // 2 :]]
+    alike = len({(each.record.spec, each.record.tokens) for each in found}) == 1
     rows = [
         [
-            *(each.record.spec, str(each.record.tokens), _routing(question(each.record)), str(each.record.ranks)),
+            *(() if alike else (each.record.spec, str(each.record.tokens))),
+            *(_routing(question(each.record)), str(each.record.ranks)),
             *(_words(choice(each.record)), "yes" if each.paid.worth else "no", _steps(each.paid.steps)),
             *(_time(each.record.migration_s or 0.0), _time(each.paid.saved_s), _time(each.paid.net_s)),
         ]
         for each in shown
     ]
     numbers = ("tokens", "ranks", "pays after", "migration", "a step", "net")
-    columns = ["spec", "tokens", "routing", "ranks", "placement", "worth it", *numbers[2:]]
+    columns = [*(() if alike else ("spec", "tokens")), "routing", "ranks", "placement", "worth it", *numbers[2:]]
     title = f"is balancing worth it here? from {baseline} as it is, net after {horizon} steps like the next one"
     _titled(title, columns, rows, numbers)
     _more(len(found), MOST_ROWS, "cases between these")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 
 from ...placement import Cluster, CostModel
 from ...reference import LayerSpec
@@ -29,8 +30,13 @@ class Scenario:
 
     def id(self, spec: LayerSpec) -> str:
         """16 hexadecimal digits, the same for the same scenario of the same layer in whichever run."""
-        text = json.dumps({**asdict(self), "layer": spec.to_dict()}, sort_keys=True)
+        text = json.dumps({**vars(self), "layer": _layer(spec)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@lru_cache
+def _layer(spec: LayerSpec) -> dict[str, object]:
+    return spec.to_dict()
 
 
 @dataclass(frozen=True)

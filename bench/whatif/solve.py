@@ -6,7 +6,7 @@ after. Whatever scenarios share (routings, placements, the baseline) is made onc
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...placement import (
     Cluster,
+    Migration,
     Placement,
     Simulation,
     closest_labels,
@@ -53,16 +54,20 @@ class Solver:
     """Solves scenarios one after another, and keeps what the next may share; for a batch, then thrown away.
 
     placed:    placements, or the words of why there is none, by what they depend on
+    scored:    how far from the bound each placement is on the next step
     baselines: the present placement and its step, by what they depend on
+    moves:     what has to travel from one placement to another, by cluster
     """
 
     placed: dict[Any, Placement | str] = field(default_factory=dict)
+    scored: dict[int, float] = field(default_factory=dict)
     baselines: dict[Any, tuple[Placement, Simulation]] = field(default_factory=dict)
+    moves: dict[tuple[int, int, Cluster], Migration] = field(default_factory=dict)
 
     def solve(self, scenario: Scenario, materials: Materials, number: int = 0) -> WhatIfRecord:
         """As the function of that name."""
         asked = {
-            **asdict(scenario),
+            **vars(scenario),
             "number": number,
             "id": scenario.id(materials.spec),
             "provenance": Provenance.SIMULATED,
@@ -84,7 +89,7 @@ class Solver:
         rows = per_group(step.counts, materials.spec)
         return {
             **_step_results(simulation),
-            "work_over_bound": rescore(placement, step.counts).work_over_bound,
+            "work_over_bound": self._over_bound(placement, step),
             "planned_over_bound": placement.work_over_bound,
             "group_rows": (rows / rows.sum()).tolist(),
             "flops": flops,
@@ -109,6 +114,12 @@ class Solver:
             raise ValueError(found)
         return found
 
+    def _over_bound(self, placement: Placement, step: Step) -> float:
+        key = id(placement)  # which `placed` keeps alive, and which is planned on the step before this one
+        if key not in self.scored:
+            self.scored[key] = rescore(placement, step.counts).work_over_bound
+        return self.scored[key]
+
     def _change(
         self,
         scenario: Scenario,
@@ -118,7 +129,7 @@ class Solver:
         simulation: Simulation,
     ) -> dict[str, Any]:
         """What changing from the baseline brings; nothing where the baseline cannot be placed."""
-        now = Scenario(**{**asdict(scenario), "policy": materials.baseline, "replicas": 0, "capacity": None})
+        now = replace(scenario, policy=materials.baseline, replicas=0, capacity=None)
         key = (now, materials.spec, materials.workload, cluster)
         try:
             if key not in self.baselines:
@@ -128,7 +139,10 @@ class Solver:
         except ValueError:
             return {}
         present, before = self.baselines[key]
-        moved = _moved(present, placement, materials.spec, cluster)
+        pair = id(present), id(placement), cluster
+        if pair not in self.moves:
+            self.moves[pair] = _moved(present, placement, materials.spec, cluster)
+        moved = self.moves[pair]
         seconds = moved.seconds or 0.0
         paid = pay_back(seconds, before.makespan_s, simulation.makespan_s, materials.horizon)
         return {
@@ -149,7 +163,7 @@ class _Relabelled:
     shares: tuple[tuple[float, ...], ...]
 
 
-def _moved(present: Placement, new: Placement, spec: LayerSpec, cluster: Cluster) -> Any:
+def _moved(present: Placement, new: Placement, spec: LayerSpec, cluster: Cluster) -> Migration:
     """What has to travel; ranks that are alike first take the numbers under which least does."""
     target: Any = new
     if len(set(cluster.speeds)) <= 1:

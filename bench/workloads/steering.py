@@ -67,10 +67,14 @@ def _moved(
     moved = flat.reshape(ids.shape)  # sees what happens to `flat`
     is_free = np.zeros(ids.shape, dtype=bool)
     is_free.ravel()[free] = True
+    tokens = np.arange(len(ids))  # those that may still have an expert twice; an exchange never makes another one
     for _ in range(_ROUNDS):
-        wrong = np.flatnonzero(_twice(moved) & is_free)
-        if not len(wrong):
+        twice = _twice(moved[tokens]) & is_free[tokens]
+        line, slot = np.nonzero(twice)
+        if not len(line):
             return moved
+        wrong = tokens[line] * ids.shape[1] + slot
+        tokens = tokens[twice.any(axis=1)]
         _exchange(moved, wrong, generator.choice(free, size=len(wrong)))
     for place in np.flatnonzero(_twice(moved) & is_free):  # the last ones, each with every other
         if _twice(moved[place // ids.shape[1]][None]).ravel()[place % ids.shape[1]]:
