@@ -136,10 +136,14 @@ def simulate(
         raise ValueError(f"placement: expected one of {spec.experts} experts, got {len(shares)}")
     traffic, tokens_of = _exchanged(routing, spec, shares, cluster, style, home)
     step = StepCosts(traffic, tokens_of, spec, cluster, costs, dispatch_value_bytes, combine_value_bytes)
-    route = _route_seconds(route_s, cluster.ranks)
-    timeline = lay_out(route, step.shared(), step.compute, step.dispatch, step.combine, chunks)
+    route, shared, compute = _route_seconds(route_s, cluster.ranks), step.shared(), step.compute()
+    out, back = step.dispatch(), step.combine()
+    if chunks == 1:
+        timeline = lay_out(route, shared, lambda _: compute, lambda _: out, lambda _: back)
+    else:
+        timeline = lay_out(route, shared, step.compute, step.dispatch, step.combine, chunks)
     work = 2.0 * expert_parameters(spec) @ traffic.expert_rows
-    phases = (route, step.shared(), step.dispatch(), step.compute(), step.combine())
+    phases = (route, shared, out, compute, back)
     return Simulation(
         policy=str(getattr(placement, "policy", "")),
         spec=spec.name,
@@ -155,7 +159,7 @@ def simulate(
         buffer=int(np.ceil(traffic.received.max() * spec.hidden * dispatch_value_bytes)),
         makespan_s=max((interval.end_s for interval in timeline), default=0.0),
         timeline=timeline,
-        balances=balances(traffic.rows, work, step.compute()),
+        balances=balances(traffic.rows, work, compute),
         cost_source=f"{costs.provenance}: {costs.source}",
         link_source=_link_source(cluster),
         memory_limit=cluster.memory_bytes,

@@ -83,7 +83,11 @@ class Solver:
         plain = _step(scenario, materials, SCORED, 0.0)
         step = _step(scenario, materials, SCORED, scenario.group_loss)
         placement = self._placement(scenario, materials, cluster)
-        simulation = _simulated(placement, step, scenario, materials, cluster)
+        now = replace(scenario, policy=materials.baseline, replicas=0, capacity=None)
+        if scenario == now:
+            placement, simulation = self._baseline(now, materials, cluster)
+        else:
+            simulation = _simulated(placement, step, scenario, materials, cluster)
         flops = float(expert_flops(step.counts, materials.spec).sum())
         before = float(expert_flops(plain.counts, materials.spec).sum())
         rows = per_group(step.counts, materials.spec)
@@ -94,15 +98,22 @@ class Solver:
             "group_rows": (rows / rows.sum()).tolist(),
             "flops": flops,
             "flops_saved": 1 - flops / before if scenario.group_loss else 0.0,
-            **self._change(scenario, materials, cluster, placement, simulation),
+            **self._change(now, materials, cluster, placement, simulation),
             "note": placement.note,
         }
 
     def _placement(self, scenario: Scenario, materials: Materials, cluster: Cluster) -> Placement:
         """The placement planned on the first step's loads. Raises ValueError."""
-        shared = (materials.spec, materials.workload, scenario.tokens, scenario.seed, scenario.group_loss)
+        step = (
+            materials.spec,
+            materials.workload,
+            scenario.tokens,
+            scenario.seed,
+            scenario.group_loss,
+            materials.interval,
+        )
         asked = (scenario.ranks, scenario.policy, scenario.replicas, scenario.capacity, cluster.nodes, cluster.speeds)
-        key = (*shared, *asked)
+        key = (*step, *asked)
         if key not in self.placed:
             try:
                 counts = _step(scenario, materials, PLANNED, scenario.group_loss).counts
@@ -120,25 +131,23 @@ class Solver:
             self.scored[key] = rescore(placement, step.counts).work_over_bound
         return self.scored[key]
 
+    def _baseline(self, now: Scenario, materials: Materials, cluster: Cluster) -> tuple[Placement, Simulation]:
+        """The present placement and its step. Raises ValueError."""
+        key = now, materials.spec, materials.workload, materials.interval, cluster, id(materials.costs)
+        if key not in self.baselines:
+            present = self._placement(now, materials, cluster)
+            step = _step(now, materials, SCORED, now.group_loss)
+            self.baselines[key] = present, _simulated(present, step, now, materials, cluster)
+        return self.baselines[key]
+
     def _change(
-        self,
-        scenario: Scenario,
-        materials: Materials,
-        cluster: Cluster,
-        placement: Placement,
-        simulation: Simulation,
+        self, now: Scenario, materials: Materials, cluster: Cluster, placement: Placement, simulation: Simulation
     ) -> dict[str, Any]:
         """What changing from the baseline brings; nothing where the baseline cannot be placed."""
-        now = replace(scenario, policy=materials.baseline, replicas=0, capacity=None)
-        key = (now, materials.spec, materials.workload, cluster)
         try:
-            if key not in self.baselines:
-                present = self._placement(now, materials, cluster)
-                step = _step(now, materials, SCORED, now.group_loss)
-                self.baselines[key] = present, _simulated(present, step, now, materials, cluster)
+            present, before = self._baseline(now, materials, cluster)
         except ValueError:
             return {}
-        present, before = self.baselines[key]
         pair = id(present), id(placement), cluster
         if pair not in self.moves:
             self.moves[pair] = _moved(present, placement, materials.spec, cluster)

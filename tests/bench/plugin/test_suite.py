@@ -13,6 +13,7 @@ import torch
 
 from mohge.bench import cli
 from mohge.bench.plugin import layers
+from mohge.bench.whatif.batches import solve_batch
 from mohge.bench.workloads import parse_routing
 from mohge.kernels import IMPLEMENTATIONS
 from mohge.placement import sweep
@@ -200,3 +201,18 @@ def test_a_sweep_is_timed_when_it_is_right(
     outcomes = suite("test_simulation.py", *words).parseoutcomes()
     assert outcomes["failed"] == 1
     assert "passed" not in outcomes
+
+
+def test_a_study_is_timed_when_it_is_right(
+    suite: Callable[..., Any], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("-k", "one_process", "--benchmark-json=out.json")
+    suite("test_what_if.py", *words).assert_outcomes(passed=1, deselected=1)
+    (benchmark,) = written(pytester)
+    assert benchmark["extra_info"]["scenarios_per_s"] > 0
+
+    def slower(batch: Any) -> list[Any]:
+        return [replace(record, seconds=1.0) for record in solve_batch(batch)]
+
+    monkeypatch.setattr("mohge.bench.whatif.batches.solve_batch", slower)
+    assert suite("test_what_if.py", *words).parseoutcomes()["failed"] == 1
