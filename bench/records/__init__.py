@@ -27,6 +27,7 @@ from .schema import (
 )
 from .status import Status, status_of
 from .what_if import IMPOSSIBLE, POSSIBLE, TransferRecord, WhatIfRecord
+from .what_if_steps import StepRecord
 
 __all__ = [
     "BASELINE",
@@ -53,6 +54,7 @@ __all__ = [
     "Samples",
     "Speedup",
     "Status",
+    "StepRecord",
     "Telemetry",
     "TransferRecord",
     "TuningRecord",

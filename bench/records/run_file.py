@@ -19,9 +19,10 @@ from .plan import Plan
 from .reading import FILE_NAME, load_run, run_path
 from .schema import Environment, GitRecord, PlacementRecord, Record, Run, TuningRecord
 from .what_if import TransferRecord, WhatIfRecord
+from .what_if_steps import StepRecord
 
 T = TypeVar("T")
-_LISTS = ("records", "placements", "tuning", "what_if", "transfers")  # what a run grows by
+_LISTS = ("records", "placements", "tuning", "what_if", "transfers", "steps")  # what a run grows by
 # Up to this size run.json is written whole each time; above it the journal takes what is new until it has grown to
 # JOURNAL_SHARE of run.json, so that the bytes written in all stay at a few times those kept.
 WHOLE_BYTES = 2**20
@@ -126,6 +127,10 @@ class RunWriter:
         """Add scenarios that were solved together, and plans scored elsewhere, in one go."""
         items = [("what_if", dumps(record)) for record in records]
         self._add(items + [("transfers", dumps(transfer)) for transfer in transfers])
+
+    def add_steps(self, steps: Sequence[StepRecord]) -> None:
+        """Add scenarios' steps in full, in one go."""
+        self._add([("steps", dumps(step)) for step in steps])
 
     def set_environment(self, environment: Environment) -> None:
         """Replace what is known of the machine, when its roofs have been measured."""

@@ -9,6 +9,7 @@ from .plan import Plan
 from .provenance import Provenance
 from .status import Status
 from .what_if import TransferRecord, WhatIfRecord
+from .what_if_steps import StepRecord
 
 BASELINE = "padded_bmm"  # what speed-ups are over: the honest picture of ignoring heterogeneity
 # Raised when a field changes its meaning or goes, with a step in upgrades.py; new fields may appear beside the old.
@@ -387,4 +388,5 @@ class Run:
     tuning: list[TuningRecord] = field(default_factory=list)
     what_if: list[WhatIfRecord] = field(default_factory=list)
     transfers: list[TransferRecord] = field(default_factory=list)
+    steps: list[StepRecord] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)

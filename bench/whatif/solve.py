@@ -102,6 +102,14 @@ class Solver:
             "note": placement.note,
         }
 
+    def simulated(
+        self, scenario: Scenario, materials: Materials, cluster: Cluster
+    ) -> tuple[Placement, Step, Simulation]:
+        """The placement planned on the first step, the second step, and what that takes. Raises ValueError."""
+        step = _step(scenario, materials, SCORED, scenario.group_loss)
+        placement = self._placement(scenario, materials, cluster)
+        return placement, step, _simulated(placement, step, scenario, materials, cluster)
+
     def _placement(self, scenario: Scenario, materials: Materials, cluster: Cluster) -> Placement:
         """The placement planned on the first step's loads. Raises ValueError."""
         step = (

@@ -7,8 +7,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..records import Run, RunWriter, TransferRecord, WhatIfRecord
+from ..records import Run, RunWriter, TransferRecord, WhatIfRecord, load_run
 from .batches import Batch, batches_of, solve_batch
+from .chosen import steps_of
 from .pools import results
 from .study import Study, Wanted
 from .transfers import Key, Plan, key_of, plans_of, scored
@@ -67,6 +68,15 @@ def run_study(
         for records, transfers in worked:
             writer.add_what_if(records, transfers)
             on_batch(len(records) + len(transfers))
+    keep_steps(study, writer)
+
+
+def keep_steps(study: Study, writer: RunWriter) -> None:
+    """Keep the steps of a few scenarios in full, as far as the run does not have them."""
+    run = load_run(writer.path)
+    steps = steps_of(study, run.what_if, {step.id for step in run.steps})
+    if steps:
+        writer.add_steps(steps)
 
 
 def size_of(study: Study, done: Done = NOTHING) -> int:
