@@ -9,6 +9,7 @@ from ..records import CaseRecord, Run
 from .cases import implementations
 from .palette import colour, marker
 from .section import Section
+from .sections_placement import is_only_placing
 
 # Plotly's markers as signs in running text.
 _GLYPHS = {
@@ -59,7 +60,8 @@ class Choices:
 
 def choices(runs: Sequence[Run], found: Iterable[Section]) -> Choices:
     """What the records and placements of `runs`, and the sections made of them, are about."""
-    records = [record for run in runs for record in run.records]
+    # The layers of single ranks are no choice: where only ranks were measured, the placements' cases are.
+    records = [record for run in runs if not is_only_placing(run) for record in run.records]
     names = implementations(records) + [study.implementation for run in runs for study in run.tuning]
     # What was compiled without being run belongs to no case.
     cases = [record.case for record in records if record.case.tokens]

@@ -1,4 +1,4 @@
-"""The figure of a placement: every rank's work under every policy, beside the mean and the proven bound."""
+"""The figure of a placement: what every rank computes, holds and takes under every policy, beside mean and bound."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..records import PlacementRecord
-from .formats import bytes_text, flops_text, is_number, whole
-from .palette import NEUTRAL, faint
-from .plot import Figure, layout, text
+from .blocks import Blocks, Panel, known, panelled, unit_of
+from .formats import digits, is_number
+from .palette import faint
+from .palette_policies import policy_colour
+from .plot import Figure, text
 
-ROW_HEIGHT = 230
+EVEN = 1.005  # below this ratio of largest and mean, 1.00 when written, no rank is called the fullest
 
 
 def mean_work(placement: PlacementRecord) -> float | None:
@@ -22,110 +24,87 @@ def mean_work(placement: PlacementRecord) -> float | None:
 
 
 def drawable(placements: Sequence[PlacementRecord]) -> list[PlacementRecord]:
-    """Those whose work is known for every rank."""
-    return [placement for placement in placements if mean_work(placement) is not None]
+    """Those whose work is known for every rank, the most even first."""
+    found = [placement for placement in placements if mean_work(placement) is not None]
+    return sorted(found, key=lambda placement: max(placement.work) / (mean_work(placement) or 1))
 
 
-def work_per_rank(placements: Sequence[PlacementRecord]) -> Figure | None:
-    """A panel per policy: work of every rank over the mean, the straggler solid and marked. None without work."""
-    shown = drawable(placements)
-    if not shown:
+def bound_of(placement: PlacementRecord) -> float | None:
+    """The bound as a height among the bars of work; None without one, or where it counts work over uneven speeds."""
+    bound, ratio = placement.bound, placement.work_over_bound
+    if not is_number(bound) or bound <= 0:
         return None
-    columns = min(2, len(shown))
-    lines = -(-len(shown) // columns)
-    data: list[dict[str, Any]] = []
-    axes: dict[str, Any] = {}
-    shapes: list[dict[str, Any]] = []
-    notes: list[dict[str, Any]] = []
-    highest = max(max(placement.work) / (mean_work(placement) or 1) for placement in shown)
-    for index, placement in enumerate(shown):
-        number = "" if index == 0 else str(index + 1)
-        row, column = divmod(index, columns)
-        left, right = column / columns, (column + 1) / columns
-        bottom, top = 1 - (row + 1) / lines, 1 - row / lines
-        domain_x = [left + (0.04 if column else 0), right - (0.04 if column < columns - 1 else 0)]
-        domain_y = [bottom + 0.16 / lines, top - 0.16 / lines]
-        axes[f"xaxis{number}"] = _axis(
-            domain_x, f"y{number}", title={"text": "rank", "standoff": 4}, **_ranks(placement)
-        )
-        axes[f"yaxis{number}"] = _axis(
-            domain_y, f"x{number}", range=[0, highest * 1.22], ticksuffix=" ×", showticklabels=column == 0
-        )
-        data.append(_bars(placement, number))
-        shapes += _lines(placement, number)
-        notes += _notes(placement, number, domain_x[0], domain_y[1])
-    figure = layout(height=40 + ROW_HEIGHT * lines, x={}, y={}, shapes=shapes, annotations=notes, showlegend=False)
-    return {"data": data, "layout": {**figure, **axes, "bargap": 0.25, "margin": {"l": 44, "r": 8, "t": 8, "b": 24}}}
+    if is_number(ratio) and abs(max(placement.work) / bound - ratio) > 1e-6 * max(ratio, 1):
+        return None
+    return bound
 
 
-def _axis(domain: list[float], anchor: str, **more: Any) -> dict[str, Any]:
-    return {"domain": domain, "anchor": anchor, "zeroline": False, **more}
+def per_rank(placements: Sequence[PlacementRecord], names: Sequence[str] = ()) -> Figure | None:
+    """A panel for work, rows, time and memory, as far as they are known; a block of bars for every policy, the fullest
+    rank solid and marked. None without work.
+
+    names: of the blocks, which then stand in the order given; else they are the policies', the most even one first
+    """
+    shown = [one for one in placements if mean_work(one) is not None] if names else drawable(placements)
+    if not shown or (names and len(shown) < len(names)):
+        return None
+    widest = max(len(placement.work) for placement in shown)
+    blocks = Blocks(tuple(names) or tuple(placement.policy for placement in shown), widest)
+    columns: dict[str, list[list[float] | None]] = {
+        "work": [known(placement.work, len(placement.work)) for placement in shown],
+        "rows": [known(placement.rows, len(placement.work)) for placement in shown],
+        "time": [known(placement.seconds, len(placement.work)) for placement in shown],
+        "memory": [known(placement.memory, len(placement.work)) for placement in shown],
+    }
+    panels = [
+        _panel(quantity, values, shown, blocks)
+        for quantity, values in columns.items()
+        if any(value is not None and max(value) > 0 for value in values)
+    ]
+    return panelled(blocks, panels)
 
 
-def _ranks(placement: PlacementRecord) -> dict[str, Any]:
-    count = len(placement.work)
-    return {"range": [-0.6, count - 0.4], "tick0": 0, "dtick": max(1, count // 8)}
+def _panel(
+    quantity: str, values: Sequence[list[float] | None], shown: Sequence[PlacementRecord], blocks: Blocks
+) -> Panel:
+    flat = [value for own in values for value in own or []]
+    size, unit = unit_of(quantity, flat)
+    levels, labels, traces = [], [], []
+    highest = max(flat) / size
+    for block, (own, placement) in enumerate(zip(values, shown, strict=True)):
+        if own is None or not sum(own):
+            continue
+        mean = sum(own) / len(own)
+        levels.append((block, mean / size, "dot"))
+        labels.append((block, max(own) / size, f"{max(own) / mean:.2f} ×"))
+        if quantity == "work":
+            for level, dash in ((bound_of(placement), "solid"), (placement.size_bound, "dash")):
+                if is_number(level) and level > 0:
+                    levels.append((block, level / size, dash))
+                    highest = max(highest, level / size)
+        traces.append(_bars(placement.policy, blocks.names[block], own, (size, unit), blocks.places(block)))
+    return Panel(_TITLES[quantity], unit, traces, highest, levels=tuple(levels), labels=tuple(labels))
 
 
-def _bars(placement: PlacementRecord, number: str) -> dict[str, Any]:
-    mean = mean_work(placement) or 1
-    ranks = range(len(placement.work))
-    slowest = [rank == placement.straggler for rank in ranks]
+_TITLES = {
+    "work": "<b>Work</b> of a rank",
+    "rows": "<b>Rows</b> of a rank",
+    "time": "<b>Time</b> of a rank",
+    "memory": "<b>Memory</b> of a rank",
+}
 
-    def of(values: Sequence[float] | None, rank: int) -> float | None:
-        return values[rank] if values is not None and rank < len(values) else None
 
+def _bars(policy: str, name: str, values: list[float], scale: tuple[float, str], places: list[float]) -> dict[str, Any]:
+    size, unit = scale
+    mean, shade = sum(values) / len(values), policy_colour(policy)
+    fullest = max(range(len(values)), key=lambda rank: values[rank]) if max(values) >= EVEN * mean else None
     return {
         "type": "bar",
-        "name": text(placement.policy),
-        "x": list(ranks),
-        "y": [value / mean for value in placement.work],
-        "xaxis": f"x{number}",
-        "yaxis": f"y{number}",
-        "marker": {
-            "color": [NEUTRAL if worst else faint(NEUTRAL, 0.4) for worst in slowest],
-            "line": {"color": NEUTRAL, "width": [1.5 if worst else 0 for worst in slowest]},
-        },
-        "customdata": [
-            [flops_text(placement.work[rank]), whole(of(placement.rows, rank)), bytes_text(of(placement.memory, rank))]
-            for rank in ranks
-        ],
-        "hovertemplate": "<b>%{fullData.name}</b>, rank %{x}<br>%{y:.3g} × the mean<br>%{customdata[0]}, "
-        "%{customdata[1]} rows, %{customdata[2]} of parameters<extra></extra>",
+        "name": text(name),
+        "x": places[: len(values)],
+        "y": [value / size for value in values],
+        "marker": {"color": [shade if rank == fullest else faint(shade, 0.4) for rank in range(len(values))]},
+        "customdata": [[rank, digits(value / mean)] for rank, value in enumerate(values)],
+        "hovertemplate": f"<b>%{{fullData.name}}</b>, rank %{{customdata[0]}}<br>%{{y:.4g}} {unit}, "
+        "%{customdata[1]} × the mean<extra></extra>",
     }
-
-
-def _lines(placement: PlacementRecord, number: str) -> list[dict[str, Any]]:
-    mean = mean_work(placement) or 1
-    levels = [(1.0, "dot")] + ([(placement.bound / mean, "solid")] if is_number(placement.bound) else [])
-    where = {"xref": f"x{number} domain", "x0": 0, "x1": 1, "yref": f"y{number}"}
-    line = {"color": "#808080", "width": 1.5}
-    return [{"type": "line", **where, "y0": y, "y1": y, "line": {**line, "dash": dash}} for y, dash in levels]
-
-
-def _notes(placement: PlacementRecord, number: str, left: float, top: float) -> list[dict[str, Any]]:
-    mean = mean_work(placement) or 1
-    title = {
-        "text": f"<b>{text(placement.policy)}</b>",
-        "x": left,
-        "y": top,
-        "xref": "paper",
-        "yref": "paper",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "showarrow": False,
-    }
-    if placement.straggler is None or not 0 <= placement.straggler < len(placement.work):
-        return [title]
-    height = placement.work[placement.straggler] / mean
-    straggler = {
-        "text": f"{height:.2f} ×",
-        "x": placement.straggler,
-        "y": height,
-        "xref": f"x{number}",
-        "yref": f"y{number}",
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"size": 12},
-    }
-    return [title, straggler]

@@ -18,18 +18,15 @@ from .choices import Choices, choices
 from .embedding import data_element
 from .formats import bytes_text, digits, is_number, rate_text
 from .machine import machine_text
+from .readings_placement import placement_sentence
 from .record_rows import record_header, record_rows
 from .section import Section
 from .sections import sections
-from .studies import is_only_tuning, study_rows, tuning_verdict
+from .studies import study_rows
+from .subjects import subject
 from .traces import load_traces
-from .verdict import other_rows, table_rows, verdict
+from .verdict import other_rows, table_rows
 
-QUESTION = (
-    "Which implementation of the heterogeneous grouped expert FFN is fastest on this machine, "
-    "and what would its placement cost?"
-)
-TUNING_QUESTION = "Is there a launch configuration that is faster than the one in use, and by how much?"
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("filter.js", "figures.js", "rows.js", "report.js")
 # Variants and cases beyond these many are written by the page when they are asked for: its text would be too long.
@@ -55,14 +52,14 @@ def write_page(page: str, path: Path) -> None:
 def render(run: Run, folder: Path | None = None) -> str:
     """The page as HTML; `folder` as in `write_report`."""
     found = sections(run, load_traces(run, folder))
-    main = main_case(run)
+    main, about = main_case(run), subject(run)
     others = [group for group in measured_groups(run) if group != main]
     return template("report.html.j2").render(
         run=run,
-        question=TUNING_QUESTION if is_only_tuning(run) else QUESTION,
-        verdict=tuning_verdict(run) if is_only_tuning(run) else verdict(run),
+        question=about.question,
+        verdict=about.verdict,
+        compares=about.compares,
         studies=study_rows(run),
-        only_tuning=is_only_tuning(run),
         placing=_placing(run),
         main=_case_table(main) if main else None,
         others=[_case_table(group) for group in others[:MOST_TABLES]],
@@ -145,12 +142,12 @@ def _placing(run: Run) -> str:
     found = [(ranks, rows) for case, ranks, rows in placement_groups(run) if main and case.key == main.case.key]
     if not found:
         return ""
-    return f"Placed (predicted from the same routing): {readings.placement_sentence(max(found, key=lambda x: x[0])[1])}"
+    return f"Placed (predicted from the same routing): {placement_sentence(max(found, key=lambda x: x[0])[1])}"
 
 
 def badges(run: Run) -> list[tuple[str, int]]:
-    """How many records, placements and studies there are of every provenance."""
-    kinds = [str(one.provenance) for one in (*run.records, *run.placements, *run.tuning)]
+    """How many records, placements, studies and scenarios there are of every provenance."""
+    kinds = [str(one.provenance) for one in (*run.records, *run.placements, *run.tuning, *run.what_if, *run.transfers)]
     return [(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)]
 
 

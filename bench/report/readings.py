@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ..records import BASELINE, Environment, PlacementRecord, Run
+from ..records import BASELINE, Environment, Run
 from .cases import Group, has_times, hot_median, implementations, scale_text
-from .figures_placement import drawable
 from .figures_time import roof_of, thinned, timed_names
 from .figures_work import Pair, counted_flops, parameters
 from .formats import counted, digits, interval_text, is_number, listed, percent_text, rate_text, time_text
@@ -130,32 +129,6 @@ def samples_reading(group: Group) -> str:
         f"The slowest sample is {digits(worst)} times its median ({name}, of {counted(count, 'sample')}). "
         f"Implementations take turns, so a disturbance hits all alike.{shown}"
     )
-
-
-def placement_reading(placements: Sequence[PlacementRecord]) -> str:
-    """The sentence under the figure: the policies, and how to read the lines."""
-    return (
-        f"{placement_sentence(placements)} Dotted: the mean. Solid: the bound no placement can beat. "
-        "Dark: the straggler. Predicted from row counts, not measured."
-    )
-
-
-def placement_sentence(placements: Sequence[PlacementRecord]) -> str:
-    """The best and the worst policy, and how far the best is from what is possible."""
-    ranked = [(max(p.work) / (sum(p.work) / len(p.work)), p) for p in drawable(placements)]
-    if not ranked:
-        return "No work is known for these ranks."
-    ranked.sort(key=lambda pair: pair[0])
-    (least, best), (most, worst) = ranked[0], ranked[-1]
-    text = f"{best.policy} leaves the busiest of {best.ranks} ranks with {digits(least)} times the mean work"
-    if is_number(best.work_over_bound):
-        optimal = best.work_over_bound <= 1.0005
-        text += ", which is proven to be the least possible" if optimal else ""
-        text += "" if optimal else f", {digits(best.work_over_bound)} times the proven bound"
-    if worst is not best:
-        straggler = f" (straggler: rank {worst.straggler})" if worst.straggler is not None else ""
-        text += f"; {worst.policy} leaves {digits(most)} times{straggler}"
-    return f"{text}."
 
 
 def compiled_reading(run: Run) -> str:

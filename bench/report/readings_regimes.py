@@ -8,7 +8,14 @@ from .cases import Group, hot_median
 from .formats import NONE, listed, percent_text, time_text, tokens_text, whole
 from .regimes import DECODE, LEAST_PREFILL, MOST_DECODE, PREFILL, Lead, Share, crossovers, leads, regime_of
 
-HEADER = ("implementation", "regime", "mean over tokens", "share of the limit", "limited by", "fastest, beyond doubt, at")
+HEADER = (
+    "implementation",
+    "regime",
+    "mean over tokens",
+    "share of the limit",
+    "limited by",
+    "fastest, beyond doubt, at",
+)
 
 
 def regimes_reading(series: Sequence[Group], shares: Sequence[Share]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..records import CaseRecord, PlacementRecord, Run
+from ..records import CaseRecord, Run
 from . import readings
 from .cases import (
     Group,
@@ -14,21 +14,22 @@ from .cases import (
     case_title,
     main_case,
     measured_groups,
-    placement_groups,
     scale_text,
     series_of,
 )
 from .clocks import NO_TABLE, Table, clock_table
-from .figures_placement import work_per_rank
 from .figures_time import phases, rate_against_tokens, samples_in_order, time_against_tokens
 from .figures_work import compiled_kernels, heterogeneous_against_uniform, pairs, useful_and_executed
-from .formats import NONE, bytes_text, digits, flops_text, whole
+from .formats import NONE, bytes_text, whole
 from .plot import Figure
+from .scenarios import is_only_what_if
 from .section import Section, Variant
 from .sections_heat import heat_section
+from .sections_placement import is_only_placing, placement_sections
 from .sections_roofline import regimes_section, roofline_section
 from .sections_telemetry import telemetry_sections
 from .sections_tuning import tuning_sections
+from .sections_what_if import what_if_sections
 from .studies import is_only_tuning
 from .traces import Traces
 
@@ -36,7 +37,11 @@ from .traces import Traces
 def sections(run: Run, traces: Traces | None = None) -> list[Section]:
     """Every section, in reading order. traces: those beside the run file, without which there are no timelines."""
     if is_only_tuning(run):
-        return tuning_sections(run) + [_placement(run, None)] * bool(run.placements)
+        return tuning_sections(run) + (placement_sections(run, None) if run.placements else [])
+    if is_only_placing(run):
+        return placement_sections(run, None) + what_if_sections(run)
+    if is_only_what_if(run):
+        return what_if_sections(run)
     found = measured_groups(run)
     main = main_case(run)
     return [
@@ -56,7 +61,8 @@ def sections(run: Run, traces: Traces | None = None) -> list[Section]:
         _uniform(run, main),
         *_inside(found, main),
         *telemetry_sections(run, traces, main),
-        _placement(run, main),
+        *placement_sections(run, main),
+        *what_if_sections(run),
         _compiled(run),
         *tuning_sections(run),
     ]
@@ -178,53 +184,6 @@ def _uniform(run: Run, main: Group | None) -> Section:
             meta = {**case_meta(found[0].case, tokens=False), "spec": [spec, twin]}
             section.variants.append(Variant(label, figure, readings.uniform_reading(found), meta=meta))
     return section.starting(first)
-
-
-_METRICS = (
-    "policy",
-    "straggler",
-    "its work",
-    "work, max / mean",
-    "work / bound",
-    "work / bound for equal widths",
-    "rows, max / mean",
-    "memory, max / mean",
-)
-
-
-def _placement(run: Run, main: Group | None) -> Section:
-    section = Section(
-        "placement",
-        "What a placement of these experts would cost",
-        "Work of every rank under each policy, on the routing measured above, over the mean rank.",
-        "predicted",
-        "This run holds no placements.",
-    )
-    first = 0
-    for case, ranks, rows in placement_groups(run):
-        figure = work_per_rank(rows)
-        if figure is not None:
-            if main and case.key == main.case.key:
-                first = len(section.variants)
-            label = f"{case_title(case)} · {ranks} ranks"
-            metrics = tuple(_metrics(row) for row in rows)
-            said = readings.placement_reading(rows)
-            section.variants.append(Variant(label, figure, said, _METRICS, metrics, meta=case_meta(case)))
-    return section.starting(first)
-
-
-def _metrics(row: PlacementRecord) -> tuple[str, ...]:
-    known = row.straggler is not None and 0 <= row.straggler < len(row.work)
-    work = row.work[row.straggler] if known and row.straggler is not None else None
-    ratios = (
-        row.work_max_over_mean,
-        row.work_over_bound,
-        row.work_over_size_bound,
-        row.rows_max_over_mean,
-        row.memory_max_over_mean,
-    )
-    straggler = f"rank {row.straggler}" if known else NONE
-    return (row.policy, straggler, flops_text(work), *(digits(ratio) for ratio in ratios))
 
 
 _RESOURCES = (

@@ -12,7 +12,6 @@ import pytest
 from mohge.bench.records import Environment, Provenance, Record, Roof, Run, Status
 from mohge.bench.records.codec import plain
 from mohge.bench.report.cases import case_meta, measured_groups, series_of
-from mohge.bench.report.figures_placement import work_per_rank
 from mohge.bench.report.figures_time import MOST_SAMPLES, rate_against_tokens, thinned, time_against_tokens
 from mohge.bench.report.figures_work import heterogeneous_against_uniform, pairs, useful_and_executed
 from mohge.bench.report.palette import COLOURS, colour, marker
@@ -84,26 +83,6 @@ def test_a_uniform_twin_is_found_by_shape_and_case(build: Any) -> None:
     section = by_name(build.run([build.passed("torch_loop", mine, 100), *slower]))["uniform"]
     assert "18.75 % fewer expert parameters" in section.variants[0].reading
     assert heterogeneous_against_uniform([]) is None
-
-
-def test_placement_panels_mark_the_straggler_mean_and_bound(build: Any) -> None:
-    figure = work_per_rank(
-        [build.placement(build.case(), "lpt", [1e9, 3e9]), build.placement(build.case(), "aga", [2e9] * 2)]
-    )
-    assert figure is not None
-    assert [trace["y"] for trace in figure["data"]] == [[0.5, 1.5], [1.0, 1.0]]
-    colours = figure["data"][0]["marker"]["color"]
-    assert colours[0] != colours[1]
-    assert {(shape["y0"], shape["yref"]) for shape in figure["layout"]["shapes"]} == {(1.0, "y"), (1.0, "y2")}
-    assert any(note["text"] == "1.50 ×" for note in figure["layout"]["annotations"])
-
-
-def test_placements_without_work_are_not_drawn(build: Any) -> None:
-    nothing = replace(build.placement(build.case(), "lpt", [1.0, 1.0]), work=[0.0, 0.0])
-    unknown = replace(nothing, work=[math.nan, 1.0])
-    assert work_per_rank([nothing, unknown]) is None
-    assert work_per_rank([]) is None
-    assert not by_name(build.run([], [nothing]))["placement"].variants
 
 
 def _failed(build: Any) -> list[Record]:
