@@ -35,7 +35,7 @@ format: $(INSTALLED) ## let ruff rewrite the sources
 gpu: $(LINKS)/mohge ## everything worth doing on a GPU in under 10 minutes; results go to RESULTS=gpu-results
 	PYTHON="$(PYTHON)" PYTHONPATH="$(CURDIR)/$(LINKS)" bench/gpu.sh "$(RESULTS)"
 
-pictures: $(INSTALLED) ## make the README's table and picture from its committed run (needs Chromium)
+pictures: $(INSTALLED) ## make the README's tables and pictures from its committed runs (needs Chromium)
 	$(BIN)/python -m mohge.bench.report.readme
 
 clean: ## remove the environment and everything generated, but not runs/

@@ -1,4 +1,4 @@
-"""The README's figures: a table and a picture made from a committed run, and nothing else.
+"""The README's figures: a table and a picture made from each committed run, and nothing else.
 
     python -m mohge.bench.report.readme
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,9 +18,13 @@ import tempfile
 from pathlib import Path
 
 from ..records import Run, load_run, run_path, source_hash
+from ..whatif.settings import GIVEN, main_setting, seconds_of, settings
 from .cases import case_phrase, hot_median, main_case
+from .figures_what_if import times_as_fast
 from .formats import digits, rate_text, speedup_interval, time_text
 from .page import write_report
+from .readings_what_if import baseline_of, cost_source, what_if_verdict
+from .scenarios import choice_name, is_only_what_if, words
 from .verdict import verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,11 +35,16 @@ PICTURE_SIZE = (1200, 900)
 
 def block(run: Run, run_file: str) -> str:
     """What stands in the README for a run: the picture, the table of its main case, and where it comes from."""
+    lines = study_lines(run, run_file) if is_only_what_if(run) else _measured_lines(run, run_file)
+    return "\n".join([f"<!-- run: {run_file} -->", *lines, "<!-- end of run -->"])
+
+
+def _measured_lines(run: Run, run_file: str) -> list[str]:
+    """Of a run that measured implementations."""
     group = main_case(run)
     if group is None:
         raise ValueError(f"{run_file}: expected a run with measured records")
     lines = [
-        f"<!-- run: {run_file} -->",
         f"![The report's first screen]({picture(run_file)})",
         "",
         f"{case_phrase(group.case)} on {_machine(run)}, measured by `{' '.join(run.command)}`:",
@@ -51,7 +61,32 @@ def block(run: Run, run_file: str) -> str:
     lines += ["", verdict(run).sentence]
     if run.source_hash != source_hash():
         lines += ["", "Stale: the kernels' sources have changed since this run."]
-    return "\n".join([*lines, "<!-- end of run -->"])
+    return lines
+
+
+def study_lines(run: Run, run_file: str) -> list[str]:
+    """Of a what-if study: the quickest choice for every number of ranks in the setting that its verdict is about."""
+    found = settings(run.what_if)
+    if not found:
+        raise ValueError(f"{run_file}: expected a study with possible scenarios")
+    main = main_setting(found).given
+    asked = [axis for axis in GIVEN if axis not in ("ranks", "cluster")]
+    shown = [setting for setting in found if all(setting.given[axis] == main[axis] for axis in asked)]
+    where = ", ".join(words(axis, main[axis]) for axis in ("tokens", "routing"))
+    lines = [
+        f"![The first screen of a what-if report]({picture(run_file)})",
+        "",
+        f"{main['spec']} ({where}), simulated by `{shlex.join(run.command)}`:",
+        "",
+        f"| ranks | quickest placement | step | times as fast as under {baseline_of(run)} | work over a proven bound |",
+        "|--:|---|--:|--:|--:|",
+    ]
+    for setting in sorted(shown, key=lambda setting: setting.given["ranks"]):
+        best = setting.best
+        numbers = (time_text(seconds_of(best) * 1e6), digits(times_as_fast(best)), digits(best.work_over_bound))
+        lines.append(f"| {setting.given['ranks']} | {choice_name(best)} | {' | '.join(numbers)} |")
+    said = what_if_verdict(run)
+    return [*lines, "", said.remarks[0], "", *cost_source(run)]
 
 
 def picture(run_file: str) -> str:

@@ -54,9 +54,10 @@ def steps_of(study: Study, records: Sequence[WhatIfRecord], done: Container[str]
     ]
 
 
-def _step(solver: Solver, study: Study, record: WhatIfRecord, baseline: bool) -> StepRecord:
-    scenario = study.scenarios[record.number]
-    materials = Materials(
+def materials_of(study: Study, number: int) -> Materials:
+    """What the names of a study's scenario stand for."""
+    scenario = study.scenarios[number]
+    return Materials(
         spec=study.specs[scenario.spec],
         workload=study.workloads[scenario.routing],
         cluster=study.clusters[scenario.cluster],
@@ -64,6 +65,11 @@ def _step(solver: Solver, study: Study, record: WhatIfRecord, baseline: bool) ->
         baseline=study.wanted.baseline,
         horizon=study.wanted.horizon,
     )
+
+
+def _step(solver: Solver, study: Study, record: WhatIfRecord, baseline: bool) -> StepRecord:
+    scenario = study.scenarios[record.number]
+    materials = materials_of(study, record.number)
     cluster = materials.cluster.of(scenario.ranks)
     placement, step, simulation = solver.simulated(scenario, materials, cluster)
     even = len(set(cluster.speeds)) <= 1

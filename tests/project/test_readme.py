@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from mohge.bench.cli import main
+from mohge.bench.records import load_run
 from mohge.bench.report.readme import BLOCK, picture, rewritten
+from mohge.bench.whatif import Solver, make_study, wanted_of
+from mohge.bench.whatif.chosen import chosen, materials_of
 from mohge.kernels import IMPLEMENTATIONS
 from mohge.placement import POLICIES
 from mohge.reference import PRESETS
@@ -57,9 +60,22 @@ def test_figures_come_from_the_committed_run() -> None:
     assert rewritten(README) == README
 
 
-def test_picture_is_that_of_the_committed_run() -> None:
-    found = BLOCK.search(README)
-    assert found is not None
-    shown = picture(found["path"])
-    assert f"({shown})" in README
-    assert (ROOT / shown).read_bytes().startswith(b"\x89PNG")
+def test_pictures_are_those_of_the_committed_runs() -> None:
+    found = list(BLOCK.finditer(README))
+    assert [Path(each["path"]).parent.name for each in found] == ["cpu", "what-if"]
+    for each in found:
+        shown = picture(each["path"])
+        assert f"({shown})" in README
+        assert (ROOT / shown).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_committed_study_is_what_the_simulation_says_now() -> None:
+    """After a change of policies or of the simulation: the command in its run file again, then `make pictures`."""
+    run = load_run(ROOT / "bench/results/what-if")
+    study = make_study(wanted_of(run)[0])
+    solver = Solver()
+    for record, _ in chosen(run.what_if, study.wanted.baseline)[:4]:
+        again = solver.solve(study.scenarios[record.number], materials_of(study, record.number), record.number)
+        assert again.id == record.id
+        for name in ("seconds", "memory", "traffic", "work_over_bound", "net_s"):
+            assert getattr(again, name) == pytest.approx(getattr(record, name), rel=1e-6), name
