@@ -90,9 +90,6 @@ def what_if_verdict(run: Run) -> Verdict:
     best_plan = best_transfer(run.transfers)
     if best_plan is not None:
         remarks.append(_capital(transfer_sentence(best_plan)))
-    impossible = len(run.what_if) - len(rows)
-    if impossible:
-        remarks.append(f"{counted(impossible, 'scenario')} of {whole(len(run.what_if))} cannot be: {_impossible(run)}.")
     remarks += cost_source(run)
     if run.finished is None:
         remarks.append("The study was interrupted: what it had finished is drawn.")
@@ -110,6 +107,13 @@ def _over_all(run: Run, found: Sequence[Setting]) -> list[str]:
     horizon = horizon_of(run)
     paid = f" Over all, {in_one_sentence(worth(run.what_if, horizon))}." if horizon else ""
     return [f"Of {counted(len(found), 'setting')} the quickest is {best}.{paid}"]
+
+
+def impossible_sentence(run: Run) -> tuple[str, ...]:
+    """How many scenarios cannot be, and why; nothing where all can."""
+    count = sum(not record.possible for record in run.what_if)
+    said = f"{counted(count, 'scenario')} of {whole(len(run.what_if))} cannot be: {_impossible(run)}."
+    return (said,) if count else ()
 
 
 def _impossible(run: Run) -> str:

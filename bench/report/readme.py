@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"<!-- run: (?P<path>\S+) -->\n.*?<!-- end of run -->", flags=re.DOTALL)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PICTURE_SIZE = (1200, 900)
+STUDY_SIZE = (1200, 1080)  # down to the first figure
 
 
 def block(run: Run, run_file: str) -> str:
@@ -113,9 +114,11 @@ def photograph(run_file: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         file = run_path(ROOT / run_file)
-        write_report(load_run(file), page, file.parent)
+        run = load_run(file)
+        write_report(run, page, file.parent)
+        size = STUDY_SIZE if is_only_what_if(run) else PICTURE_SIZE
         flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000")
-        own = (f"--user-data-dir={folder}/profile", f"--window-size={','.join(map(str, PICTURE_SIZE))}")
+        own = (f"--user-data-dir={folder}/profile", f"--window-size={','.join(map(str, size))}")
         command = [browser, *flags, *own, f"--screenshot={target}", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 

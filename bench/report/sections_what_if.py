@@ -17,6 +17,7 @@ from .readings_what_if import (
     cost_source,
     front_reading,
     horizon_of,
+    impossible_sentence,
     link_sources,
     worth_sentence,
 )
@@ -98,7 +99,7 @@ def _best(run: Run, found: Sequence[Setting], rows: Sequence[WhatIfRecord]) -> S
     by_rest: dict[tuple[Any, ...], list[Setting]] = {}
     for setting in found:
         by_rest.setdefault(tuple(setting.given[axis] for axis in rest), []).append(setting)
-    main, sources = main_setting(found), (*cost_source(run), *link_sources(run))
+    main, sources = main_setting(found), (*impossible_sentence(run), *cost_source(run), *link_sources(run))
     variants = []
     for values, own in by_rest.items():
         figure = figures.best_map(own, x, y)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mohge.bench.records import Clocks, Environment, LabelledRun, Run
+from mohge.bench.records import Clocks, Environment, LabelledRun, Run, load_run
 from mohge.bench.report.page import render
 from mohge.bench.report.page_several import render_several
 from mohge.bench.report.traces import spans_of
@@ -61,6 +61,29 @@ def test_telemetry_and_tuning_are_drawn(browser: Any, build: Any, tmp_path: Path
     assert said.found == {"bars": [5, 1], "hidden": True}
     for name in ("energy", "samples", "tuning_history", "tuning_finalists", "tuning_importance", "tuning_pareto"):
         assert f'data-figure="{name}"' in drawn
+
+
+SKEWED = """
+  var skew = document.querySelector('[data-sliders="what_if_worth"] [name=skew]');
+  var lines = () => figure("what_if_worth").querySelector(".scatterlayer").innerHTML;
+  var before = lines();
+  skew.value = "2";
+  skew.dispatchEvent(new Event("input", {bubbles: true}));
+  await pause(300);
+  said.moved = lines() !== before;
+  said.chosen = document.querySelector('select[data-pick="what_if_worth"]').selectedOptions[0].text;
+"""
+
+
+def test_a_what_if_study_is_drawn_and_a_slider_runs_through_its_skews(browser: Any) -> None:
+    """The committed one, as the README shows it."""
+    study = load_run(Path(__file__).resolve().parents[4] / "bench" / "results" / "what-if")
+    said = browser.tried(render(study), SKEWED)
+    browser.assert_drawn(said.document, said.log)
+    assert said["moved"] is True
+    assert "zipf:1.4" in said["chosen"]
+    for name in ("what_if_best", "what_if_worth", "what_if_front", "step_ranks", "step_timeline", "step_traffic"):
+        assert f'data-figure="{name}"' in said.document
 
 
 def test_markup_in_names_does_not_run(browser: Any, build: Any) -> None:
