@@ -40,7 +40,7 @@ def test_every_preset_and_implementation_has_its_row() -> None:
 
 
 def test_every_command_it_shows_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = set(re.findall(r"^mohge (\w+)", "\n".join(blocks("")), flags=re.MULTILINE))
+    shown = set(re.findall(r"^mohge ([\w-]+)", "\n".join(blocks("")), flags=re.MULTILINE))
     assert shown >= {"doctor", "run", "bench", "compare", "place", "report"}
     for command in sorted(shown):
         with pytest.raises(SystemExit) as ended:
