@@ -17,14 +17,17 @@ PACKED_FROM = 200_000
 _DIGITS = 7  # of a number: more than any figure shows, and half the bytes
 
 
-def data_element(identifier: str, value: Any) -> Markup:
-    """`value` as a script element that holds JSON, with data-packed where it is base64 of a zlib stream of it."""
+def data_element(identifier: str, value: Any, *, packed: bool = True) -> Markup:
+    """`value` as a script element that holds JSON, with data-packed where it is base64 of a zlib stream of it.
+
+    packed: False for what the page needs before it can wait for anything
+    """
     text = json.dumps(compact(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     kind = Markup('<script type="application/json" id="{}"{}>{}</script>')
-    if len(text) < PACKED_FROM:
+    if not packed or len(text) < PACKED_FROM:
         return kind.format(escape(identifier), "", Markup(text.replace("<", "\\u003c")))
-    packed = base64.b64encode(zlib.compress(text.encode(), 6)).decode()
-    return kind.format(escape(identifier), Markup(" data-packed"), Markup(packed))
+    stream = base64.b64encode(zlib.compress(text.encode(), 6)).decode()
+    return kind.format(escape(identifier), Markup(" data-packed"), Markup(stream))
 
 
 def compact(value: Any) -> Any:
@@ -38,6 +41,8 @@ def compact(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): compact(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
+        if set(map(type, value)) <= {str, int}:
+            return value
         return [compact(item) for item in value]
     to_list = getattr(value, "tolist", None)  # NumPy scalars and arrays
     if callable(to_list):

@@ -94,7 +94,7 @@ def machinery(name: str, found: Sequence[Section], offered: Choices) -> dict[str
         "sections": found,
         "choices": offered,
         "most_panels": MOST_PANELS,
-        "data": Markup("\n").join([data_element("about", about), *data]),
+        "data": Markup("\n").join([data_element("about", about, packed=False), *data]),
         "style": asset("style.css"),
         "script": Markup('(function () {{\n"use strict";\n{}}})();').format(Markup().join(map(asset, _SCRIPTS))),
         "plotly": Markup(get_plotlyjs()),

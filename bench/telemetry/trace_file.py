@@ -232,7 +232,10 @@ def _mark(table: dict[str, Any]) -> Mark:
 
 def _reading(table: dict[str, Any]) -> Reading:
     # A metric that this version does not know may be of a newer one.
-    return Reading(_number(table, "t"), {name: _number(table, name) for name in table if name in METRICS})
+    values = {name: value for name, value in table.items() if name in METRICS}
+    if not (set(map(type, values.values())) <= {int, float} and all(map(math.isfinite, values.values()))):
+        values = {name: _number(table, name) for name in values}  # says which one is no number
+    return Reading(_number(table, "t"), values)
 
 
 def _number(table: dict[str, Any], name: str) -> float:
