@@ -64,7 +64,8 @@ function draw(name, forPrint) {
   container.hidden = !left;
   if (!left) { Plotly.purge(container); delete container.dataset.bound; return Promise.resolve(); }
   var layout = themed(figure.layout, forPrint);
-  if (forPrint) { layout = Object.assign({ width: 700 }, layout); }
+  // On paper all are alike wide; without autosize they would stay so afterwards.
+  layout = Object.assign(forPrint ? { width: 700 } : { autosize: true }, layout);
   container.style.minHeight = figure.layout.height + "px";
   return Plotly.react(container, figure.data, layout, config).then(function () {
     if (!container.dataset.bound) { bindLegend(container); }

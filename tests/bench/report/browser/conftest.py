@@ -39,8 +39,16 @@ addEventListener("load", async function () {
 STEPS
   } catch (error) { said.failed = String(error.stack || error); }
   root.dataset.said = JSON.stringify(said);
+  if (parent !== window) { parent.postMessage(root.dataset.said, "*"); }
 });
 </script>"""
+
+
+# A page as wide as a phone's window, which no window of the browser itself can be: it says what the page in it said.
+FRAME = """<!doctype html><html><body>
+<iframe src="report.html" width="WIDTH" height="800" style="border: 0"></iframe>
+<script>addEventListener("message", event => { document.documentElement.dataset.said = event.data; });</script>
+</body></html>"""
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,16 @@ class Browser:
         """The document after its scripts ran, and what the browser logged."""
         return self.run(self.written(text), fragment, "--dump-dom", *flags)
 
-    def tried(self, text: str, steps: str, fragment: str = "", *flags: str) -> Said:
-        """What the steps said of a page, the document after them, and what the browser logged."""
-        document, log = self.opened(
-            text.replace("</body>", f"{STEPS.replace('STEPS', steps)}</body>"), fragment, *flags
-        )
+    def tried(self, text: str, steps: str, fragment: str = "", *flags: str, width: int = 0) -> Said:
+        """What the steps said of a page, the document after them, and what the browser logged.
+
+        width: in pixels, of a frame around the page; without it the page has the window to itself
+        """
+        page = self.written(text.replace("</body>", f"{STEPS.replace('STEPS', steps)}</body>"))
+        if width:
+            page = page.with_name("frame.html")
+            page.write_text(FRAME.replace("WIDTH", str(width)), encoding="utf-8")
+        document, log = self.run(page, fragment, "--dump-dom", *flags)
         told = re.search(r'<html[^>]* data-said="([^"]*)"', document)
         assert told is not None, log
         found = json.loads(html.unescape(told[1]))

@@ -20,7 +20,8 @@ EVIL = "<script>document.documentElement.dataset.evil=1</script><img src=x onerr
 def test_every_figure_is_drawn_and_another_case_can_be_picked(browser: Any, believable: Run) -> None:
     said = browser.tried(render(believable), PICK)
     browser.assert_drawn(said.document, said.log)
-    assert said.found == {"shown": "00100", "moved": True}
+    assert (said["shown"], said["moved"]) == ("00100", True)
+    assert [name for name in said["asked"] if not name.startswith(("data:", "blob:"))] == []  # of any network
 
 
 PICK = """
@@ -30,6 +31,7 @@ PICK = """
   await pause(300);
   said.shown = [...document.querySelectorAll('[data-variant="time"]')].map(panel => Number(!panel.hidden)).join("");
   said.moved = axis() !== before;
+  said.asked = performance.getEntriesByType("resource").map(one => one.name);
 """
 ALONE = """
   var pick = document.querySelector('select[data-pick="telemetry"]');
