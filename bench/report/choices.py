@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..records import CaseRecord, Run
-from .cases import implementations
-from .palette import colour, marker
+from .palette import colour, marker, ordered
 from .section import Section
 from .sections_placement import is_only_placing
 
@@ -62,13 +61,14 @@ def choices(runs: Sequence[Run], found: Iterable[Section]) -> Choices:
     """What the records and placements of `runs`, and the sections made of them, are about."""
     # The layers of single ranks are no choice: where only ranks were measured, the placements' cases are.
     records = [record for run in runs if not is_only_placing(run) for record in run.records]
-    names = implementations(records) + [study.implementation for run in runs for study in run.tuning]
+    studies = [study for run in runs for study in run.tuning]
+    names = ordered([one.implementation for one in (*records, *studies)])
     # What was compiled without being run belongs to no case.
     cases = [record.case for record in records if record.case.tokens]
     cases += [placement.case for run in runs for placement in run.placements]
     metas = [variant.meta for section in found for variant in section.variants]
     return Choices(
-        chips=tuple(Chip(name, colour(name), _GLYPHS.get(marker(name), "●")) for name in dict.fromkeys(names)),
+        chips=tuple(Chip(name, colour(name), _GLYPHS.get(marker(name), "●")) for name in names),
         specs=_met((case.spec for case in cases), (meta.get("spec") for meta in metas)),
         routings=_met((case.routing for case in cases), (meta.get("routing") for meta in metas)),
         tokens=tuple(sorted(_numbers(cases))),

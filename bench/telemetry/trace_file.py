@@ -233,7 +233,7 @@ def _mark(table: dict[str, Any]) -> Mark:
 def _reading(table: dict[str, Any]) -> Reading:
     # A metric that this version does not know may be of a newer one.
     values = {name: value for name, value in table.items() if name in METRICS}
-    if not (set(map(type, values.values())) <= {int, float} and all(map(math.isfinite, values.values()))):
+    if not (set(map(type, values.values())) <= {int, float} and all(map(_finite, values.values()))):
         values = {name: _number(table, name) for name in values}  # says which one is no number
     return Reading(_number(table, "t"), values)
 

@@ -66,6 +66,8 @@ function pointsOf(figure) {
       ]);
     }
   });
+  // A series that is called as its implementation is, as most are, would say the same twice.
+  if (rows.every(function (row) { return row[0] === row[1]; })) { rows.forEach(function (row) { row[0] = null; }); }
   return withoutEmpty(header, rows);
 }
 
@@ -101,6 +103,7 @@ function axisName(figure, letter) {
 
 /** The same without columns in which nothing stands. */
 function withoutEmpty(header, rows) {
+  if (!rows.length) { return { header: header, rows: rows }; }
   var full = header.map(function (_, column) {
     return rows.some(function (row) { return row[column] !== null && row[column] !== undefined && row[column] !== ""; });
   });
