@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from ..records import BASELINE, Environment, Run
 from .cases import Group, has_times, hot_median, implementations, scale_text
 from .figures_time import roof_of, thinned, timed_names
-from .figures_work import Pair, counted_flops, parameters
-from .formats import counted, digits, interval_text, is_number, listed, percent_text, rate_text, time_text
+from .figures_work import counted_flops
+from .formats import counted, digits, is_number, listed, percent_text, rate_text, time_text
 from .verdict import told_apart
 
 
@@ -66,34 +66,6 @@ def work_reading(group: Group) -> str:
         f"{wasteful} executes {digits(most)} times what the mathematics needs, "
         f"{thrifty} {'just that' if least <= 1.0005 else f'{digits(least)} times'}; the hatched part is the surplus."
     )
-
-
-def uniform_reading(found: Sequence[Pair]) -> str:
-    """What unequal experts buy at the most tokens."""
-    if not found:
-        return ""
-    most = max(pair.case.tokens or 0 for pair in found)
-    largest = [pair for pair in found if (pair.case.tokens or 0) == most]
-    mine, other = parameters(largest[0].case), parameters(largest[0].twin)
-    size = ""
-    if mine and other:
-        size = f"{largest[0].case.spec} has {_change(mine / other - 1)} expert parameters than {largest[0].twin.spec}. "
-    said = []
-    for pair in largest:
-        interval = interval_text(pair.low, pair.high)
-        unsure = pair.low is None or pair.high is None or pair.low <= 1 <= pair.high
-        doubt = ", not told apart from 1" if unsure else ""
-        said.append(f"{pair.implementation} {digits(pair.ratio)} ({interval or 'no interval'}{doubt})")
-    times = f"At {most:,} tokens the uniform layer takes this many times as long: {listed(said)}"
-    flops = f"; its useful FLOPs are {digits(largest[0].flops)} times as many" if largest[0].flops else ""
-    return (
-        f"{size}{times}{flops}. The two layers are timed one after the other, not interleaved, "
-        "so the intervals are the widest the two medians allow."
-    )
-
-
-def _change(share: float) -> str:
-    return f"{abs(share) * 100:.2f} % {'fewer' if share < 0 else 'more'}"
 
 
 def phases_reading(group: Group) -> str:

@@ -19,7 +19,7 @@ from .cases import (
 )
 from .clocks import NO_TABLE, Table, clock_table
 from .figures_time import phases, rate_against_tokens, samples_in_order, time_against_tokens
-from .figures_work import compiled_kernels, heterogeneous_against_uniform, pairs, useful_and_executed
+from .figures_work import compiled_kernels, useful_and_executed
 from .formats import NONE, bytes_text, whole
 from .plot import Figure
 from .scenarios import is_only_what_if
@@ -29,6 +29,7 @@ from .sections_placement import is_only_placing, placement_sections
 from .sections_roofline import regimes_section, roofline_section
 from .sections_telemetry import telemetry_sections
 from .sections_tuning import tuning_sections
+from .sections_twins import twins_section
 from .sections_what_if import what_if_sections
 from .studies import is_only_tuning
 from .traces import Traces
@@ -58,7 +59,7 @@ def sections(run: Run, traces: Traces | None = None) -> list[Section]:
             lambda group: (useful_and_executed(group), readings.work_reading(group)),
             "No measured record counts FLOPs.",
         ),
-        _uniform(run, main),
+        twins_section(run, main),
         *_inside(found, main),
         *telemetry_sections(run, traces, main),
         *placement_sections(run, main),
@@ -159,30 +160,6 @@ def _cases(
                 first = len(section.variants)
             label = case_label(group.case, case_title(group.case))
             section.variants.append(Variant(label, figure, reading, *table(group), meta=case_meta(group.case)))
-    return section.starting(first)
-
-
-def _uniform(run: Run, main: Group | None) -> Section:
-    section = Section(
-        "uniform",
-        "Unequal experts against equal ones",
-        "Time of the uniform layer over that of the heterogeneous one, same tokens and routing: "
-        "above 1 the heterogeneous layer is faster.",
-        "measured",
-        "No heterogeneous layer was timed beside a uniform twin.",
-    )
-    series: dict[tuple[Any, ...], list[Any]] = {}
-    for pair in pairs(run):
-        series.setdefault((pair.case.spec, pair.twin.spec, pair.case.routing, pair.case.dtype), []).append(pair)
-    first = 0
-    for (spec, twin, routing, dtype), found in series.items():
-        figure = heterogeneous_against_uniform(found)
-        if figure is not None:
-            if main and (spec, routing) == (main.case.spec, main.case.routing):
-                first = len(section.variants)
-            label = " · ".join(part for part in (f"{spec} against {twin}", routing, dtype) if part)
-            meta = {**case_meta(found[0].case, tokens=False), "spec": [spec, twin]}
-            section.variants.append(Variant(label, figure, readings.uniform_reading(found), meta=meta))
     return section.starting(first)
 
 

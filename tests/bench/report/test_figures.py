@@ -13,7 +13,7 @@ from mohge.bench.records import Environment, Provenance, Record, Roof, Run, Stat
 from mohge.bench.records.codec import plain
 from mohge.bench.report.cases import case_meta, measured_groups, series_of
 from mohge.bench.report.figures_time import MOST_SAMPLES, rate_against_tokens, thinned, time_against_tokens
-from mohge.bench.report.figures_work import heterogeneous_against_uniform, pairs, useful_and_executed
+from mohge.bench.report.figures_work import useful_and_executed
 from mohge.bench.report.palette import COLOURS, colour, marker
 from mohge.bench.report.section import Section
 from mohge.bench.report.sections import sections
@@ -70,19 +70,6 @@ def test_work_adds_up_to_what_is_executed(build: Any) -> None:
     figure = useful_and_executed(group)
     assert figure is not None
     assert [trace["x"] for trace in figure["data"]] == [[2.0], [5.0]]
-
-
-def test_a_uniform_twin_is_found_by_shape_and_case(build: Any) -> None:
-    mine, twin = build.case(tokens=64), build.case("mohge-3b-uniform", 64)
-    others = [build.case("mohge-3b-uniform", 16), build.case("mohge-3b-uniform", 64, "zipf:1.0")]
-    slower = [build.passed("torch_loop", where, 120) for where in (twin, *others)]
-    (pair,) = pairs(build.run([build.passed("torch_loop", mine, 100), *slower]))
-    assert pair.ratio == pytest.approx(1.2)
-    assert pair.low == pytest.approx(1.2 * 0.98 / 1.02)
-    assert pair.flops == pytest.approx(8 * 1024 / 6656)
-    section = by_name(build.run([build.passed("torch_loop", mine, 100), *slower]))["uniform"]
-    assert "18.75 % fewer expert parameters" in section.variants[0].reading
-    assert heterogeneous_against_uniform([]) is None
 
 
 def _failed(build: Any) -> list[Record]:
