@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from ..records import Record, Run, Samples
-from .cases import has_interval, has_times, is_measured, is_timed, scale_text
+from .cases import has_interval, has_times, is_timed
+from .commands import command
 
 Cell = str | int | float | None
 HEADER = (
@@ -46,20 +46,3 @@ def _facts(record: Record) -> tuple[Cell, ...]:
 def _ends(samples: Samples | None) -> tuple[float | None, float | None]:
     sure = samples is not None and has_interval(samples)
     return (samples.low_us, samples.high_us) if samples is not None and sure else (None, None)
-
-
-def command(record: Record, run: Run) -> str:
-    """The command that makes this record alone again or, where no options name its case, that of the whole run.
-
-    A scaled-down layer is none that `mohge bench` knows by name, and a recorded routing is not named with its file.
-    """
-    case = record.case
-    named = is_measured(record) and case.tokens and case.routing and not case.routing.startswith("trace")
-    if not named or scale_text(case):
-        return shlex.join(run.command)
-    words = ["mohge", "bench", "--spec", case.spec, "--tokens", str(case.tokens), "--routing", str(case.routing)]
-    words += ["--dtype", case.dtype] if case.dtype else []
-    words += ["--device", case.device] if case.device else []
-    words += ["--seed", str(case.seed)] if case.seed else []
-    words += ["--step", str(case.step)] if case.step else []
-    return shlex.join([*words, "--implementations", record.implementation])

@@ -39,6 +39,7 @@ def case(spec: str = "mohge-3b", tokens: int = 256, routing: str = "router", **m
     """A case; the uniform twin by its name, a scaled-down layer likewise."""
     widths = [1024] * 8 if spec.endswith("-uniform") else list(WIDTHS)
     layer = {"name": spec, "hidden": 1024, "widths": widths, "experts_per_group": 8, "top_k": 6, "top_groups": 4}
+    layer["shared_width"] = 2048
     layer |= more.pop("layer", {})
     facts = {"dtype": "float32", "device": "cpu", "id": f"{spec}-{tokens}-{routing}", "layer": layer, **more}
     return CaseRecord(spec=spec, tokens=tokens, routing=routing, **facts)
