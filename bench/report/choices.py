@@ -25,7 +25,7 @@ _GLYPHS = {
     "hexagon": "⬢",
     "octagon": "⯃",
     "hexagram": "✶",
-    "diamond-tall": "⬧",
+    "diamond-tall": "◊",
     "star-square": "✦",
     "star-diamond": "✧",
     "bowtie": "⧓",

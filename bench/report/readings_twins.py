@@ -11,6 +11,7 @@ from .formats import NONE, bytes_text, digits, listed, time_text, tokens_text, w
 from .palette import position
 from .twins import Change, Pair, parameter_change, parameters, weight_bytes
 
+_MOST_NAMED = 3  # implementations in a sentence
 _HEADER = (
     *("implementation", "tokens", "time", "time of the twin", "change of time", "verdict", "useful FLOPs"),
     *("bytes that must move", "energy of a token", "of the twin", "change of energy", "memory in use"),
@@ -52,17 +53,28 @@ def _bought(found: Sequence[Pair]) -> str:
 
 
 def _each(found: Sequence[tuple[Pair, Change]], what: str) -> str:
+    """What each takes less or more; where they are many, the least and the most of them. The undecided by name."""
     ranked = sorted(found, key=lambda one: position(one[0].implementation))
-    decided = [(pair, change) for pair, change in ranked if not change.doubt]
-    said = [
-        f"{pair.implementation} {'takes ' if place == 0 else ''}{percent_change(change.value)} "
-        f"{f'{what} ' if place == 0 else ''}({ends_text(change)})"
-        for place, (pair, change) in enumerate(decided)
-    ]
+    decided = [(pair.implementation, change) for pair, change in ranked if not change.doubt]
+    if len(decided) <= _MOST_NAMED:
+        said = [f"{name} takes {percent_change(change.value)} {what} ({ends_text(change)})" for name, change in decided]
+    else:
+        sides = ([one for one in decided if one[1].value < 0], [one for one in decided if one[1].value >= 0])
+        said = [_range(side, what) for side in sides if side]
     names = [pair.implementation for pair, change in ranked if change.doubt]
     parts = [listed(said)] if said else []
     parts += [f"undecided with {listed(names)}"] if names else []
     return ", ".join(parts)
+
+
+def _range(side: Sequence[tuple[str, Change]], what: str) -> str:
+    """How much less, or more, several take: "8 implementations take 12 % (numba) to 18 % (triton) less time"."""
+    near, *_, far = sorted(side, key=lambda one: abs(one[1].value)) if len(side) > 1 else (side[0], side[0])
+    if near is far:
+        return f"{near[0]} takes {percent_change(near[1].value)} {what}"
+    start = f"{digits(abs(near[1].value) * 100)} % ({near[0]})"
+    amount, _, direction = percent_change(far[1].value).rpartition(" ")
+    return f"{len(side)} implementations take {start} to {amount} ({far[0]}) {direction} {what}"
 
 
 def _energies(found: Sequence[Pair]) -> str:
