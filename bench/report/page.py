@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,20 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("finished", run.finished or "interrupted"),
         ("run file schema", str(run.schema)),
     ]
+    return found + _circumstances(run.notes)
+
+
+def _circumstances(notes: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a run says in words of how it was made: a device that was not its own, and when it was taken up again."""
+    found = [(name, words) for name, words in notes.items() if isinstance(words, str) and words]
+    again = notes.get("resumed")
+    for one in again if isinstance(again, list) else []:
+        if isinstance(one, Mapping):
+            different = one.get("differences") or []
+            words = "; ".join(map(str, different)) if isinstance(different, list) else str(different)
+            found.append(
+                (f"resumed {one.get('at', '')}".strip(), f"with differences: {words}" if words else "as it was started")
+            )
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from mohge.bench.records import Environment, Run
-from mohge.bench.report.page import render, write_report
+from mohge.bench.report.page import facts, render, write_report
 
 EVIL = "</script><script>alert(1)</script>"
 FETCHING = re.compile(
@@ -103,3 +103,17 @@ def test_a_place_that_cannot_be_written_is_named(believable: Run, tmp_path: Path
     with pytest.raises(ValueError, match=r"report\.html: expected a file that can be written") as caught:
         write_report(believable, target)
     assert "\n" not in str(caught.value)
+
+
+def test_how_a_run_was_made_stands_among_the_facts(build: Any) -> None:
+    again = [
+        {"at": "2026-01-02T03:04", "differences": ["torch 2.11.0 (was 2.10.0)"]},
+        {"at": "2026-01-03", "cases": 2},
+        7,
+    ]
+    run = build.run([], notes={"lock": "another run held the device", "empty": "", "resumed": again, "odd": [1]})
+    known = dict(facts(run))
+    assert known["lock"] == "another run held the device"
+    assert known["resumed 2026-01-02T03:04"] == "with differences: torch 2.11.0 (was 2.10.0)"
+    assert known["resumed 2026-01-03"] == "as it was started"
+    assert not {"empty", "odd", "resumed"} & set(known)
