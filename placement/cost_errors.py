@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from .costs import CostModel, Roofline, cost_table, moved_bytes
 
@@ -67,6 +66,8 @@ def fit_roofline(hidden: int, rows: Any, widths: Any, seconds: Any, dtype_bytes:
     Still a prediction wherever nothing was measured; its source says how far it is off where something was.
     Raises ValueError.
     """
+    from scipy.optimize import least_squares  # half a second to import, and only here
+
     rows, widths, seconds = (np.asarray(values, dtype=np.float64) for values in (rows, widths, seconds))
     if rows.shape != seconds.shape or widths.shape != seconds.shape or seconds.ndim != 1 or len(seconds) < 3:
         raise ValueError(f"points: expected at least 3 with rows, widths and seconds, got {list(seconds.shape)}")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from ..reference import LayerSpec, expert_parameters
 from .cluster import Cluster
@@ -110,6 +109,8 @@ def closest_labels(old: Any, new: Any, spec: LayerSpec, nodes: int = 1) -> NDArr
     Ranks are alike, so a placement may be relabelled: within nodes of P/nodes ranks, and whole nodes among each other.
     Not for ranks of different speeds or memory. Raises ValueError for placements of other experts or ranks.
     """
+    from scipy.optimize import linear_sum_assignment  # half a second to import, and only here
+
     before, after = holders(old), holders(new)
     ranks = before.shape[1]
     if before.shape != after.shape or len(before) != spec.experts:

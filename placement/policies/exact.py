@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
 
 from ..answer import Answer, Solution, one_each
 from ..problem import Problem
@@ -18,6 +16,10 @@ from .eplb import eplb
 from .found import Found
 from .greedy import balanced_ranks
 from .policy import check_by
+
+if TYPE_CHECKING:
+    from scipy.optimize import LinearConstraint
+    from scipy.sparse import csr_array
 
 SOLVERS = ("highs", "cp-sat")
 # HiGHS keeps constraints and integers within 1e-6: its bound is lowered by as much before it counts as proven.
@@ -97,6 +99,8 @@ class _Program:
         self.columns = self.cells * (2 if self.shared else 1) + 1
 
     def highs(self, time_limit_s: float) -> Found:
+        from scipy.optimize import Bounds, milp  # half a second to import, for those who solve alone
+
         lower: Any = np.zeros(self.columns)
         upper: Any = np.concatenate([self._open(), np.ones(self.cells * self.shared), [np.inf]])
         integral = np.zeros(self.columns)
@@ -128,6 +132,9 @@ class _Program:
         return upper.ravel()
 
     def _constraints(self) -> list[LinearConstraint]:
+        from scipy.optimize import LinearConstraint
+        from scipy.sparse import csr_array
+
         problem, experts, ranks = self.problem, self.problem.spec.experts, self.problem.ranks
         least, most, caps = (cast("Any", limit) for limit in (problem.least, problem.most, problem.caps))
         expert, rank = np.divmod(np.arange(self.cells), ranks)
