@@ -21,7 +21,11 @@ class TritonBackend:
     def unavailable(self, device: torch.device) -> str | None:
         """See `Backend.unavailable`: compiled on a GPU, interpreted on the CPU, never the other way round."""
         if device.type == "cpu":
-            return None if _INTERPRETED else "Triton needs an NVIDIA GPU, or TRITON_INTERPRET=1 from the start"
+            return (
+                None
+                if _INTERPRETED
+                else "Triton needs an NVIDIA GPU; TRITON_INTERPRET=1 set before the start interprets it"
+            )
         if _INTERPRETED:
             return "Triton is interpreting (TRITON_INTERPRET=1), which works on the CPU only"
         return None if torch.cuda.is_available() else "torch sees no CUDA GPU in this process"

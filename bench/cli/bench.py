@@ -12,6 +12,7 @@ from ..peers import PEERS
 from ..records import check_writable
 from ..runner.grids import REAL, check_device, check_dtype, check_implementations, check_memory
 from ..runner.jobs import Job, Source, TimingLimits
+from ..runner.stand_ins import stood_in, without_times
 from ..runner.telemetry_pass import plan_telemetry
 from ..timing import check_way
 from .measuring import (
@@ -93,7 +94,11 @@ def bench(
     check_writable(out)
     if watched:
         console.print(watched, style="dim", highlight=False, soft_wrap=True, markup=False)
-    return measure("bench", out, [job], lock=lock, report=report, json=json)
+    jobs = without_times(job)
+    for name in (name for one in jobs if one.mode != "measured" for name in one.implementations):
+        said = f"{name}: checked, not timed: {stood_in(name)}"
+        console.print(said, style="dim", highlight=False, soft_wrap=True, markup=False)
+    return measure("bench", out, jobs, lock=lock, report=report, json=json)
 
 
 def _token_counts(text: str) -> list[int]:

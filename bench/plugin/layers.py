@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,16 +12,11 @@ from ...dispatch import DispatchPlan, make_plan, on_device
 from ...kernels import Layer
 from ...reference import ExpertWeights, LayerSpec, expert_flops
 from ..gate import GateResult, Trusted, answer, context_error, pose
-from ..peers import CONTESTANTS, TRITON_PEERS
+from ..peers import CONTESTANTS
 from ..records import status_of
 from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven
+from ..runner.stand_ins import stood_in
 from ..workloads import Case, Inputs, routing_counts
-
-# Set to 1, these make kernels run on the CPU for their results, in a time that is none of theirs.
-_STAND_INS = {
-    **dict.fromkeys(("triton", *TRITON_PEERS), "TRITON_INTERPRET"),
-    **dict.fromkeys(("numba", "numba_mma"), "NUMBA_ENABLE_CUDASIM"),
-}
 
 
 class LayerBench:
@@ -156,14 +150,6 @@ class LayerBench:
             self._inputs, self._placed, self._phases = None, None, {}
             self._inputs, self._case = case.inputs(), case.case_id
         return self._inputs
-
-
-def stood_in(name: str) -> str | None:
-    """The reason why what `name` does on a CPU is no time of its own: it is interpreted or simulated."""
-    variable = _STAND_INS.get(name)
-    if variable is None or os.environ.get(variable) != "1":
-        return None
-    return f"{variable}=1 stands in for a GPU, and how long that takes says nothing"
 
 
 def _end_if_context_is_lost(device: torch.device, name: str) -> None:

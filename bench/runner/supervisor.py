@@ -12,15 +12,11 @@ from ..records import Provenance, Record, Status
 from ..records.codec import decode
 from .jobs import Job
 from .process import Children, Ending, Event, How, WorkerProcess, output_of
+from .stand_ins import MODES
 
 WORKER = (sys.executable, "-m", "mohge.bench.runner.worker")
 # What a worker needs in its environment before anything is imported, and what must not be there otherwise.
-STAND_INS = ("TRITON_INTERPRET", "NUMBA_ENABLE_CUDASIM")
-MODE_ENVIRONMENT = {
-    "measured": {},
-    "interpreted": {"TRITON_INTERPRET": "1"},
-    "simulated": {"NUMBA_ENABLE_CUDASIM": "1"},
-}
+MODE_ENVIRONMENT = {"measured": {}, **{mode: {variable: "1"} for variable, mode in MODES.items()}}
 # The note of a record whose case was not run, or not to the end, because the device was gone: to be done on resuming.
 LOST = "device_lost"
 _STATUS = {How.CRASHED: Status.CRASHED, How.TIMEOUT: Status.TIMEOUT}
@@ -98,7 +94,7 @@ def device_lost(device: str, children: Children) -> str | None:
 
 def worker_environment(mode: str) -> dict[str, str]:
     """The environment of a worker of this mode: a stand-in the user has switched on must not pass for a measurement."""
-    inherited = {key: value for key, value in os.environ.items() if key not in STAND_INS}
+    inherited = {key: value for key, value in os.environ.items() if key not in MODES}
     return {**inherited, **MODE_ENVIRONMENT[mode], "PYTHONUNBUFFERED": "1"}
 
 

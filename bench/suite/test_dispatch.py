@@ -16,7 +16,7 @@ import torch
 
 from mohge.bench.gate import difference, tolerance_for
 from mohge.bench.plugin.fixture import Work
-from mohge.bench.plugin.layers import stood_in
+from mohge.bench.runner.stand_ins import stood_in
 from mohge.bench.workloads import Case
 from mohge.dispatch import combine, make_plan, on_device, permute, unavailable
 from mohge.reference import Permutation, permutation, permute_bytes
