@@ -68,7 +68,8 @@ def show_study(record: TuningRecord) -> None:
     case, label = record.case, record.notes["mode"]
     title = f"\n{record.implementation} · {case.spec} · up to {record.tokens} tokens · {record.routing_class} · {label}"
     current = record.notes["current"]
-    rows = [_row(entry, current, label) for entry in record.finalists]
+    tied = record.notes.get("tied", [])
+    rows = [_row(entry, current, f"tied, {label}" if entry["number"] in tied else label) for entry in record.finalists]
     numbers = ("trial", "x current", "95 % interval", "time")
     table(title, [*numbers, "differs from the current one in"], rows, right=numbers)
     counts = Counter(trial["outcome"] for trial in record.trials)

@@ -11,6 +11,9 @@ from .evaluate import Evaluator
 from .outcome import Outcome, Result, key_of
 from .task import StudyTask
 
+# A model without latency, L2 order or clocks cannot tell times apart that are nearer than this share.
+TOLD_APART = 0.005
+
 
 def leaders(results: Mapping[int, tuple[dict[str, Value], Result]], count: int) -> list[int]:
     """Numbers of the `count` completed trials with the least ratio, each configuration once, best first."""
@@ -43,18 +46,31 @@ def winner_of(finalists: list[dict[str, Any]], task: StudyTask) -> tuple[dict[st
     """The finalist that beats the current configuration, or None; and the verdict in words.
 
     It is the one with the least worst ratio over the cases; it wins when in every case the whole 95 % interval of its
-    ratio lies below 1. A prediction has no interval: there, being below 1 is enough.
+    ratio lies below 1. A prediction has no interval: there, being below 1 by TOLD_APART is enough; what is nearer is
+    tied with the current configuration, which stays.
     """
     current = key_of(task.current)
     better = [one for one in finalists if one["outcome"] == Outcome.COMPLETE and key_of(one["values"]) != current]
     if not better:
         return None, "keep the current configuration: no other one got so far"
     best = better[0]
+    if tied(best, task):
+        many = sum(tied(one, task) for one in better)
+        return None, (
+            f"keep the current configuration: predicted times cannot tell it from {many} of {len(better)} finalists "
+            f"(within {TOLD_APART * 100:g} %, as when all are bound by the same bytes); only measuring on a GPU decides"
+        )
     faster = f"{best['ratio']:.3f} times the time of the current one"
     interval = f" ({best['ratio_low']:.3f} to {best['ratio_high']:.3f})" if best["ratio_high"] is not None else ""
     if (best["ratio_high"] is not None and best["ratio_high"] >= 1) or best["ratio"] >= 1:
         return None, f"keep the current configuration: the best other one takes {faster}{interval}"
     return best, f"trial {best['number']} takes {faster}{interval}"
+
+
+def tied(entry: dict[str, Any], task: StudyTask) -> bool:
+    """Whether a finalist is predicted to take as long as the current configuration, as far as a prediction tells."""
+    other = key_of(entry["values"]) != key_of(task.current)
+    return task.mode == "predicted" and other and entry["ratio"] is not None and abs(entry["ratio"] - 1) < TOLD_APART
 
 
 def _interval(result: Result) -> dict[str, float | None]:

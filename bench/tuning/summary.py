@@ -8,7 +8,7 @@ from ...kernels.tuned import spec_class
 from ..records import Provenance, TuningRecord
 from ..timing import RULE
 from .board import Board
-from .finals import winner_of
+from .finals import tied, winner_of
 from .outcome import Outcome
 from .storage import optuna, quiet
 from .task import StudyTask
@@ -41,6 +41,9 @@ def tuning_record(
         "sampler": task.sampler,
         "dtype": task.dtype,
     }
+    same = [entry["number"] for entry in finalists or [] if tied(entry, task)]
+    if same:
+        notes["tied"] = same  # with the current configuration, as far as a prediction tells
     if task.machine is not None:
         notes["machine"] = task.machine.to_dict()
     if task.replay:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mohge.bench.cli.tune_view import show_study
 from mohge.bench.records import Environment, Provenance, Run, RunWriter, TuningRecord, load_run
 from mohge.bench.tuning import H200, Outcome, Result, StudyTask, apply_rows, load_tunable, proposed_rows, table_diff
 from mohge.bench.tuning.board import Board, Claim
@@ -75,6 +76,36 @@ def test_an_interval_that_reaches_one_keeps_what_there_is(played) -> None:
     assert verdict.startswith("keep the current configuration")
     assert "0.980" in verdict
     assert "1.010" in verdict
+
+
+@pytest.mark.parametrize(("ratio", "tied"), [(1.0, True), (0.998, True), (1.002, True), (0.98, False)])
+def test_predictions_too_near_to_each_other_keep_what_there_is(
+    played, ratio: float, tied: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board, measured = played
+    task = replace(measured, mode="predicted", machine=H200)
+
+    class Predicted(Told):
+        def finals(self, candidates: Sequence[Mapping[str, Any]]) -> list[Result]:
+            ratios = {0: ratio, 1: 1.3, 8: 1.0}
+            return [Result(Outcome.COMPLETE, ratio=ratios[one["delay"]], time_us=10.0) for one in candidates]
+
+    record = tuning_record(board, task, run_finals(board, task, Predicted({})))
+    number = next(one["number"] for one in record.finalists if one["values"] == {"delay": 0})
+    assert (record.winner is None) == tied
+    assert record.notes.get("tied", []) == ([number] if tied else [])
+    assert ("cannot tell it from 1 of 2 finalists" in record.notes["verdict"]) == tied
+    show_study(record)
+    shown = capsys.readouterr()
+    assert ("tied, predicted" in shown.out + shown.err) == tied
+
+
+def test_a_measured_ratio_is_never_tied_by_the_limits_of_a_prediction(played) -> None:
+    board, task = played
+    told = Told({0: (0.998, 0.997, 0.999), 1: (1.1, 1.0, 1.2), 8: (1.0, 1.0, 1.0)})
+    record = tuning_record(board, task, run_finals(board, task, told))
+    assert record.winner is not None
+    assert "tied" not in record.notes
 
 
 def test_every_routing_must_gain(played) -> None:
