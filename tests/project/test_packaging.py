@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -36,50 +37,53 @@ def test_every_source_folder_is_a_package() -> None:
                 assert (path.parent / "__init__.py").exists(), f"{path.parent} has no __init__.py"
 
 
+def known_files() -> list[str]:
+    """What git knows, and what it would take in."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [name for name in listing.split("\0") if name and (ROOT / name).is_file()]
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what git knows, so that no build folder is left in the tree."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in known_files():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    # Build from a copy of what git knows, so that no build folder is left in the tree.
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\0")
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            target = folder / "source" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((ROOT / name).read_bytes())
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "-w",
-            str(folder),
-            str(folder / "source"),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, capture_output=True)
     return next(folder.glob("mohge-*.whl"))
 
 
 def test_wheel_holds_packages_and_data(wheel: Path) -> None:
+    """Every file of a room but those of people and of the repository: whatever kind of data is added must be listed."""
     names = set(zipfile.ZipFile(wheel).namelist())
-    for room in ROOMS:
-        for path in (ROOT / room).rglob("*"):
-            wanted = path.suffix in {".py", ".cu", ".cuh", ".j2", ".css", ".js", ".json"}
-            if wanted and "suite" not in path.parts and "results" not in path.parts:
-                assert f"mohge/{path.relative_to(ROOT)}" in names, path
+    for name in known_files():
+        path = Path(name)
+        if path.parts[0] in ROOMS and path.suffix not in {".md", ".sh"} and not {"suite", "results"} & set(path.parts):
+            assert f"mohge/{name}" in names, f"{name}: not in package-data of pyproject.toml"
     assert "mohge/py.typed" in names
     assert not [name for name in names if name.startswith("mohge/tests")]
+
+
+def test_source_distribution_builds_and_tests_like_the_repository(source: Path, tmp_path: Path) -> None:
+    build = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, check=True, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("mohge-*.tar.gz"))) as archive:
+        names = {member.name.partition("/")[2] for member in archive.getmembers()}
+    for name in known_files():
+        path = Path(name)
+        if not name.startswith(".") and path.suffix != ".md" and "results" not in path.parts:
+            assert name in names, f"{name}: not named by MANIFEST.in"
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"} <= names
 
 
 def test_installed_wheel_answers_doctor(wheel: Path, tmp_path: Path) -> None:
