@@ -5,7 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Where `make gpu` leaves what is worth copying back.
+# What `make gpu` runs, and where it leaves the results; PACK=folder also gets a summary and one archive of each part.
+PART ?= check
 RESULTS ?= gpu-results
 INSTALLED := $(VENV)/.installed
 # A folder whose entry `mohge` is this one: lets type checkers and an uninstalled Python find the package.
@@ -32,8 +33,9 @@ format: $(INSTALLED) ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-gpu: $(LINKS)/mohge ## everything worth doing on a GPU in under 10 minutes; results go to RESULTS=gpu-results
-	PYTHON="$(PYTHON)" PYTHONPATH="$(CURDIR)/$(LINKS)" bench/gpu.sh "$(RESULTS)"
+gpu: $(LINKS)/mohge ## PART=check, grid, tune, trust, sanitize or place on a GPU, each under 10 minutes; DRY=1 prints the plan
+	PYTHONPATH="$(CURDIR)/$(LINKS)" $(PYTHON) -m mohge.bench.batch $(PART) --out "$(RESULTS)" \
+		$(if $(PACK),--pack "$(PACK)") $(if $(DRY),--dry) $(if $(ONLY),--only "$(ONLY)")
 
 pictures: $(INSTALLED) ## make the README's tables and pictures from its committed runs (needs Chromium)
 	$(BIN)/python -m mohge.bench.report.readme

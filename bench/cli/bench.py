@@ -40,8 +40,8 @@ def bench(
     implementations: Annotated[
         str | None,
         typer.Option(
-            help=f"Separated by commas, out of {', '.join(IMPLEMENTATIONS)}; and, as rivals, {', '.join(PEERS)}, or "
-            "peers for all of these."
+            help=f"Separated by commas, out of {', '.join(IMPLEMENTATIONS)}; and, as rivals, {', '.join(PEERS)}; "
+            "all for ours, peers for the rivals."
         ),
     ] = None,
     trace: Annotated[Path | None, typer.Option(help="Recorded routing (see mohge place) as one more routing.")] = None,

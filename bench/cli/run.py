@@ -14,6 +14,7 @@ from ..runner.abilities import abilities, machine
 from ..runner.grids import (
     TraceChoice,
     check_device,
+    check_implementations,
     check_used,
     choose_traces,
     default_jobs,
@@ -47,6 +48,10 @@ def run(
     domain: Annotated[str | None, typer.Option(help="Domain of the trace.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the trace.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    implementations: Annotated[
+        str | None,
+        typer.Option(help="Separated by commas: names, all for ours, peers for the rivals; ours where none is named."),
+    ] = None,
     timer: TimerOption = "auto",
     minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 1.0,
     timeout: TimeoutOption = 180.0,
@@ -66,7 +71,15 @@ def run(
         return resume(resume_run, context, force=force, lock=lock, report=report, json=json)
     device = check_device(device)
     traces = choose_traces(tuple(trace or ()), domain, layer)
-    jobs = fitting_jobs(default_jobs(device, traces, minutes=minutes, timer=check_way(device, timer)))
+    jobs = fitting_jobs(
+        default_jobs(
+            device,
+            traces,
+            minutes=minutes,
+            timer=check_way(device, timer),
+            implementations=check_implementations(implementations),
+        )
+    )
     checks, compiled = (scaled_jobs(traces), list(REPORTERS)) if device == "cpu" else ([], [])
     if trace:
         check_used(traces, [*jobs, *checks])

@@ -27,6 +27,7 @@ from ..tuning.campaign import Campaign, run_campaign
 from ..tuning.plans import SAMPLERS, Wanted, storage_in, tasks_for
 from ..tuning.proposal import write_proposal
 from ..tuning.storage import optuna, storage_url
+from ..tuning.sweep import SAMPLER, SWEEP, sweep_in
 from .measuring import LockOption, OutOption
 from .options import SpecOption, check_only_resuming, check_trace_choice, resolve_spec
 from .output import JsonOption, check_json, console, write_json
@@ -59,7 +60,9 @@ def tune(
         str, typer.Option(help="float32, float16 or bfloat16; auto is bfloat16 on or for a GPU.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:N; cpu predicts what a GPU would do.")] = "auto",
-    sampler: Annotated[str, typer.Option(help=f"One of {', '.join(SAMPLERS)}.")] = "tpe",
+    sampler: Annotated[
+        str, typer.Option(help=f"One of {', '.join(SAMPLERS)}; {SAMPLER}, at random without repeats, needs no Optuna.")
+    ] = "tpe",
     trials: Annotated[int, typer.Option(help="Configurations to try in each study.", min=1)] = 100,
     minutes: Annotated[float | None, typer.Option(help="Longest time for all studies together.", min=0.01)] = None,
     workers: Annotated[int, typer.Option(help="Processes that share a study on this machine.", min=1)] = 1,
@@ -110,12 +113,15 @@ def tune(
         return _apply_run(run, target, allow_predicted, json)
     if run is not None:
         raise ValueError(f"{run}: expected nothing after the implementation; `mohge tune {APPLY} RUN` takes a run")
-    optuna()
+    if resume is None and sampler != SAMPLER:
+        optuna()
     if resume is not None:
         check_only_resuming(context, _BESIDE_RESUME)
         folder = run_path(resume).parent
         with run_lock(folder):
             campaign = _campaign_of(resume)
+            if not campaign.url.startswith(SWEEP):
+                optuna()
             return _tuned(campaign, RunWriter.resume(resume), target, apply, allow_predicted, json)
     if implementation is None:
         raise ValueError("expected an implementation to tune (triton, cupy, numba or numba_mma), or --resume RUN")
@@ -140,6 +146,8 @@ def tune(
     )
     tasks = tasks_for(wanted)
     check_writable(out)
+    if sampler == SAMPLER and (workers > 1 or storage):
+        raise ValueError("--sampler sweep: expected one worker and no --storage: it keeps its trials in the run")
     url = storage_url(storage) if storage else ""
     writer = RunWriter.create(
         out,
@@ -149,7 +157,9 @@ def tune(
         git=git_state(),
         source_hash=source_hash(),
     )
-    campaign = Campaign(tuple(tasks), url or storage_in(writer.folder), workers, minutes, lock)
+    campaign = Campaign(
+        tuple(tasks), url or (sweep_in if sampler == SAMPLER else storage_in)(writer.folder), workers, minutes, lock
+    )
     writer.set_notes({NOTE: campaign.to_dict()})
     with run_lock(writer.folder):
         return _tuned(campaign, writer, target, apply, allow_predicted, json)

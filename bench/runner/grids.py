@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...kernels import IMPLEMENTATIONS
 from ...reference import LayerSpec, expert_parameters
 from ..peers import PEERS, contestant
 from ..workloads import DTYPES, open_trace
@@ -91,9 +92,17 @@ def fitting_jobs(jobs: list[Job]) -> list[Job]:
     return fitting
 
 
-def default_jobs(device: str, traces: TraceChoice, *, minutes: float, timer: str = "auto") -> list[Job]:
+def default_jobs(
+    device: str,
+    traces: TraceChoice,
+    *,
+    minutes: float,
+    timer: str = "auto",
+    implementations: tuple[str, ...] | None = None,
+) -> list[Job]:
     """The jobs of `mohge run`: mohge-3b and its uniform twin on router-made and real routing, decode to prefill; and
-    gpt-oss-20b in groups for a per-token trace, scaled down on a CPU.
+    gpt-oss-20b in groups for a per-token trace, scaled down on a CPU. implementations: others than all of ours that can
+    be measured there.
     """
     on_cpu = device == "cpu"
     gpt_oss = LayerSpec.preset("gpt-oss-20b-hetero")
@@ -119,8 +128,8 @@ def default_jobs(device: str, traces: TraceChoice, *, minutes: float, timer: str
     )  # cold, hot, a quarter end to end, one for the phases
     few, many = (5, 100) if on_cpu else (20, 500)
     limits = TimingLimits(seconds, few, many, timer=timer)
-    names, dtype = (REAL, "float32") if on_cpu else ((*REAL, "triton", "cupy", "numba", "numba_mma"), "bfloat16")
-    return [Job(spec, device, dtype, "measured", cases, names, limits) for spec, cases in plans]
+    names, dtype = (REAL, "float32") if on_cpu else (tuple(IMPLEMENTATIONS), "bfloat16")
+    return [Job(spec, device, dtype, "measured", cases, implementations or names, limits) for spec, cases in plans]
 
 
 def scaled_jobs(traces: TraceChoice) -> list[Job]:
@@ -193,13 +202,14 @@ def check_device(device: str) -> str:
 
 
 def check_implementations(names: str | None) -> tuple[str, ...] | None:
-    """Names from a comma-separated text, each checked; "peers" stands for all peers. Raises ValueError for an unknown
-    one.
+    """Names from a comma-separated text, each once and checked; "all" stands for ours, "peers" for all peers.
+    Raises ValueError for an unknown one.
     """
     if names is None:
         return None
     given = (name.strip() for name in names.split(",") if name.strip())
-    chosen = tuple(each for name in given for each in (PEERS if name == "peers" else (name,)))
+    several = {"all": tuple(IMPLEMENTATIONS), "peers": tuple(PEERS)}
+    chosen = tuple(dict.fromkeys(each for name in given for each in several.get(name, (name,))))
     for name in chosen:
         contestant(name)
     return chosen

@@ -17,6 +17,7 @@ from .loop import start_helper, work
 from .process import UnusableError
 from .replay import ReplayEvaluator
 from .summary import tuning_record
+from .sweep import open_board
 from .task import StudyTask, load_tunable
 
 # How often the run file follows the storage, which has every trial at once.
@@ -70,7 +71,7 @@ def run_campaign(campaign: Campaign, writer: RunWriter, on_event: OnEvent) -> li
 
 
 def _study(campaign: Campaign, task: StudyTask, until: float, writer: RunWriter, on_event: OnEvent) -> TuningRecord:
-    board = Board(task, load_tunable(task.implementation), campaign.url)
+    board = open_board(task, load_tunable(task.implementation), campaign.url)
     written = [0.0]
 
     def note(event: Event) -> None:

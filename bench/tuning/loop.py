@@ -13,6 +13,7 @@ from ..runner.process import Children, Event, die_with_parent
 from .board import Board, Claim
 from .evaluate import Evaluator, make_evaluator
 from .outcome import COUNTED, Outcome, Result, key_of
+from .sweep import open_board
 from .task import StudyTask, load_tunable
 
 HELPER = (sys.executable, "-m", "mohge.bench.tuning.loop")
@@ -98,7 +99,7 @@ def main() -> None:
     die_with_parent()
     request = json.load(sys.stdin)
     task = StudyTask.from_dict(request["task"])
-    board = Board(task, load_tunable(task.implementation), request["url"])
+    board = open_board(task, load_tunable(task.implementation), request["url"])
     until = float("inf") if request["seconds"] is None else time.monotonic() + request["seconds"]
     with make_evaluator(task, lambda _: None, lock=request["lock"]) as evaluator:
         work(board, task, evaluator, lambda _: None, until=until)

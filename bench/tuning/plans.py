@@ -15,9 +15,10 @@ from ..runner.resources import REPORTERS
 from ..workloads import DTYPES
 from .predict import H200, machine_from_run
 from .replay import read_recorded, recorded_choices
+from .sweep import SAMPLER
 from .task import StudyTask, TrialLimits, choose_sources, load_tunable, narrowed, with_configurations
 
-SAMPLERS = ("tpe", "random", "grid", "nsga2")
+SAMPLERS = ("tpe", "random", "grid", "nsga2", SAMPLER)
 MOST_GRID = 10_000  # the grid sampler keeps all combinations in memory and looks through them for every trial
 
 

@@ -20,7 +20,9 @@ def optuna() -> Any:
     try:
         import optuna as package
     except ImportError as error:
-        raise ValueError("mohge tune: expected Optuna, which is not installed: pip install optuna") from error
+        raise ValueError(
+            "mohge tune: expected Optuna, which is not installed: pip install optuna, or --sampler sweep does without"
+        ) from error
     package.logging.set_verbosity(package.logging.ERROR)
     return package
 

@@ -11,6 +11,7 @@ from .board import Board
 from .finals import tied, winner_of
 from .outcome import Outcome
 from .storage import optuna, quiet
+from .sweep import SweepBoard
 from .task import StudyTask
 
 PROVENANCE = {
@@ -113,6 +114,8 @@ def _importance(board: Board) -> tuple[dict[str, float], str]:
     PED-ANOVA: how differently a parameter is distributed among the best trials and among all. It needs no forest of
     trees, so no further package, and looks at the good end of the space, where a tuner's question lies.
     """
+    if isinstance(board, SweepBoard):  # Optuna's measure of a study of Optuna's
+        return {}, ""
     package = optuna()
     complete = [t for t in board.trials() if t.state.name == "COMPLETE" and t.user_attrs.get("outcome") == "complete"]
     if len(complete) < _FEWEST_FOR_IMPORTANCE:

@@ -30,6 +30,7 @@ FLOORS = [
     "plugin",
     "export",
     "cli",
+    "batch",
 ]
 
 
