@@ -116,12 +116,13 @@ def trust(where: Where) -> list[Step]:
     steps.append(Step("same", _compared("again-1,again-3", "again-2,again-4"), 10, most=40, answers=_SLOWER))
     steps.append(Step("cost", lambda _s, out: mohge("trace", "--cost", "--json", f"{out}/cost.json"), 45, most=90))
     ways = ("events", "graph", "cupti") if where.device != "cpu" else ("cpu",)
-    steps += [
-        Step(f"timer-{way}", _repeated(where, names, tokens, "--timer", way), 55, least=30, most=80) for way in ways
-    ]
+    needs = {"cupti": "module:cupti"}
+    for way in ways:
+        timed = _repeated(where, names, tokens, "--timer", way)
+        steps.append(Step(f"timer-{way}", timed, 55, least=30, most=80, needs=needs.get(way, "")))
     for way in ways[1:]:
         compared = _compared(f"timer-{ways[0]}", f"timer-{way}", "--force")
-        steps.append(Step(f"{ways[0]}-{way}", compared, 10, most=40, answers=_SLOWER))
+        steps.append(Step(f"{ways[0]}-{way}", compared, 10, most=40, needs=needs.get(way, ""), answers=_SLOWER))
     return steps
 
 

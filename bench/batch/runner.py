@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .step import Step
+from .step import MODULE, Step
 from .summary import Result, write_summary
 
 # From the polite end of a step (it keeps what it has) to the other one, and to let go of the device.
@@ -54,7 +55,7 @@ class Batch:
     def _done(self, step: Step, grant: float, result: Result) -> Result:
         if grant < step.least:
             return replace(result, status="no time", why=f"{grant:.0f} s left, needs {step.least:.0f}")
-        if step.needs and shutil.which(step.needs) is None:
+        if step.needs and not _installed(step.needs):
             return replace(result, status="not installed", why=step.needs)
         folder, log = self.folder / step.name, self.folder / f"{step.name}.log"
         folder.mkdir(exist_ok=True)
@@ -77,6 +78,12 @@ class Batch:
             with tarfile.open(archive.with_suffix(".part"), "w:gz", compresslevel=3) as packed:
                 packed.add(self.folder, arcname=self.part)
             archive.with_suffix(".part").replace(archive)
+
+
+def _installed(name: str) -> bool:
+    if name.startswith(MODULE):
+        return importlib.util.find_spec(name.removeprefix(MODULE)) is not None
+    return shutil.which(name) is not None
 
 
 def run_limited(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+MODULE = "module:"
 Command = Callable[[float, str], list[str]]
 
 
@@ -15,7 +16,7 @@ class Step:
     name:     also the name of its log and of its folder
     command:  from the seconds it is granted and its own folder to the command line
     estimate: seconds it should take;  least: with fewer left it is not begun;  most: it never gets more
-    needs:    a program without which it is left out, said in the summary
+    needs:    a program, or "module:NAME" of Python, without which it is left out, said in the summary
     answers:  exit codes that are an answer and no failure, with what they mean
     environment: variables set for it
     """

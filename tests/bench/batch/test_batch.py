@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from mohge.bench.batch.__main__ import main
 from mohge.bench.batch.parts import BUDGET_S, PARTS, ROOT, Where, gpu_tests
 from mohge.bench.batch.runner import Batch

@@ -68,11 +68,11 @@ def test_a_campaign_without_optuna_gives_the_same_record(
     monkeypatch.setitem(sys.modules, "optuna", None)
     task = make_task("PLAIN", mode="predicted", sampler="sweep", trials=9, finalists=2)
     environment = collect_environment("cpu")
-    writer = RunWriter.create(tmp_path, "tune", command=[], environment=environment, git={}, source_hash="")
+    writer = RunWriter.create(tmp_path, "tune", command=[], environment=environment, git=None, source_hash="")
     with writer:
         run_campaign(Campaign((task,), sweep_in(writer.folder)), writer, lambda _: None)
     (record,) = load_run(writer.path).tuning
-    assert [trial["values"]["delay"] for trial in record.trials][0] == 8
+    assert record.trials[0]["values"]["delay"] == 8
     assert sorted(trial["values"]["delay"] for trial in record.trials) == [0, 1, 4, 8, 12]
     assert {trial["state"] for trial in record.trials} == {"COMPLETE"}
     assert record.winner is not None
