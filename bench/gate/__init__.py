@@ -2,7 +2,7 @@
 
 from .check import answer, check
 from .compare import Difference, difference, not_finite
-from .context import context_error
+from .context import context_error, make_current
 from .expected import REFERENCE_FLOPS, SAMPLED_TOKENS
 from .poison import NaNWhereUninitialized
 from .question import Question, pose
@@ -23,6 +23,7 @@ __all__ = [
     "check",
     "context_error",
     "difference",
+    "make_current",
     "not_finite",
     "pose",
     "tolerance_for",

@@ -11,7 +11,7 @@ import torch
 from ...dispatch import DispatchPlan, make_plan, on_device
 from ...kernels import Layer
 from ...reference import ExpertWeights, LayerSpec, expert_flops
-from ..gate import GateResult, Trusted, answer, context_error, pose
+from ..gate import GateResult, Trusted, answer, context_error, make_current, pose
 from ..peers import CONTESTANTS
 from ..records import status_of
 from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven
@@ -28,8 +28,7 @@ class LayerBench:
 
     def __init__(self, device: str, dtype: str, seed: int = 0) -> None:
         self._device, self._dtype, self._seed = torch.device(device), getattr(torch, dtype), seed
-        if self._device.type == "cuda":
-            torch.cuda.set_device(self._device)  # kernels are launched on the current one
+        make_current(self._device)
         self._spec: LayerSpec | None = None
         self._weights: ExpertWeights | None = None
         self._layers: dict[str, Layer | GateResult] = {}

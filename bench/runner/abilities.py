@@ -15,6 +15,7 @@ from ...reference import LayerSpec
 from ..peers import PEERS, TRITON_PEERS
 from ..telemetry import probe_nvml
 from ..timing import check_way
+from .grids import find_traces
 
 NO_GPU = "no NVIDIA GPU that torch can use"
 GPU_REMEDY = "run on a machine with an NVIDIA GPU and a CUDA build of torch"
@@ -70,6 +71,9 @@ def abilities() -> list[Ability]:
             _report(),
             _tuning(),
             _cupti(),
+            _traces(),
+            _host_twin(),
+            _sanitizer(),
         ]
     )
 
@@ -188,11 +192,39 @@ def _cupti() -> Ability:
 
 def _tuning() -> Ability:
     version = installed("optuna")
-    if not version:
-        return Ability("tuning", "no", "optuna is not installed", "pip install optuna")
+    how = f"optuna {version}" if version else "optuna is not installed: --sampler sweep alone, which is random"
+    remedy = "" if version else "pip install optuna"
     if cuda_device():
-        return Ability("tuning", "measured", f"optuna {version}")
-    return Ability("tuning", "predicted", f"{NO_GPU}: times predicted from compiled binaries", GPU_REMEDY)
+        return Ability("tuning", "measured", how, remedy)
+    return Ability(
+        "tuning", "predicted", f"{how}; {NO_GPU}: times predicted from compiled binaries", remedy or GPU_REMEDY
+    )
+
+
+def _sanitizer() -> Ability:
+    part, program = "make gpu PART=sanitize", "compute-sanitizer"
+    if not cuda_device():
+        return Ability(part, "no", NO_GPU, GPU_REMEDY)
+    if shutil.which(program) is None:
+        return Ability(part, "no", f"{program} is not on the PATH", "install the CUDA toolkit; its bin on the PATH")
+    return Ability(part, "complete", f"{program}: memory, races and barriers of a small layer")
+
+
+def _host_twin() -> Ability:
+    part, program = "CUDA C++ on the host", "g++"
+    if shutil.which(program) is None:
+        return Ability(part, "no", f"no {program}: the kernels' twin is left out of the tests", f"install {program}")
+    return Ability(part, "complete", f"{program}: the tests run the kernels' sources without a GPU")
+
+
+def _traces() -> Ability:
+    try:
+        names = [path.name for path in find_traces()]
+    except ValueError as error:
+        return Ability("recorded routings", "no", str(error), "name another folder")
+    if not names:
+        return Ability("recorded routings", "no", "none found: made ones stand in", "MOHGE_TRACES names their folder")
+    return Ability("recorded routings", "complete", ", ".join(names))
 
 
 def machine() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ...kernels import Layer
 from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
 from ...reference import ExpertWeights, Router, Routing, expert_flops, layer_bytes
-from ..gate import GateResult, Trusted, answer, context_error, pose
+from ..gate import GateResult, Trusted, answer, context_error, make_current, pose
 from ..peers import CONTESTANTS, peer_notes
 from ..records import BASELINE, ErrorRecord, Provenance, Record, Status, Telemetry, status_of
 from ..records.codec import dumps
@@ -52,8 +52,7 @@ class Worker:
         self._refused: dict[str, tuple[Status, str]] = {}
         self._trusted: dict[str, Trusted | None] = {}
         self._telemetry: dict[str, Telemetry | str] = {}  # of the case at hand
-        if self._device.type == "cuda":
-            torch.cuda.set_device(self._device)
+        make_current(self._device)
         self._watch = clock_watch(self._device)
         self._budget = Budget.of(job.limits.seconds, len(TEMPERATURES) * len(job.cases))
 

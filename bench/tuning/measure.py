@@ -14,7 +14,7 @@ from ...dispatch import DispatchPlan, make_plan, on_device
 from ...kernels import Layer, load
 from ...kernels.tunable import Tunable, Value
 from ...reference import ExpertWeights, Routing
-from ..gate import Trusted, answer, context_error, pose
+from ..gate import Trusted, answer, context_error, make_current, pose
 from ..records import Clocks, Samples, Status, status_of
 from ..records.codec import plain
 from ..runner.process import NOBODY
@@ -104,8 +104,7 @@ class Bench:
 
     def prepare(self) -> None:
         """The cases and the current configuration, which must pass the gate on every case."""
-        if self._device.type == "cuda":
-            torch.cuda.set_device(self._device)
+        make_current(self._device)
         for case in self._task.cases():
             inputs = case.inputs()
             plan = make_plan(on_device(inputs.routing, self._device), case.spec)

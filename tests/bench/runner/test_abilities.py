@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -23,3 +25,22 @@ def test_the_version_that_this_gpu_gets_and_why(
     ability = abilities.implementation_ability("cupy")
     assert ability.mode == "measured"
     assert ability.detail.startswith(says)
+
+
+def test_what_a_gpu_machine_without_optuna_and_checkers_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(abilities, "cuda_device", lambda: "a GPU")
+    monkeypatch.setattr(abilities, "installed", lambda _package: None)
+    monkeypatch.setattr(abilities.shutil, "which", lambda _program: None)
+    tuning, checkers, twin = abilities._tuning(), abilities._sanitizer(), abilities._host_twin()
+    assert (tuning.mode, checkers.mode, twin.mode) == ("measured", "no", "no")
+    assert "--sampler sweep" in tuning.detail
+    assert "not on the PATH" in checkers.detail
+    monkeypatch.setattr(abilities.shutil, "which", lambda program: f"/usr/bin/{program}")
+    assert abilities._sanitizer().mode == "complete"
+
+
+def test_recorded_routings_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOHGE_TRACES", str(tmp_path))
+    assert abilities._traces().mode == "no"
+    (tmp_path / "a.counts.csv").touch()
+    assert abilities._traces().detail == "a.counts.csv"
