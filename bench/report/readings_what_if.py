@@ -150,7 +150,8 @@ def front_reading(records: Sequence[WhatIfRecord]) -> str:
     said = f"{len(front)} of {len(records)} choices are beaten by none in time, memory and traffic together. "
     said += f"Quickest: {_on(quick)}, {time_text(seconds_of(quick) * 1e6)}"
     said += f"; least memory: {_on(lean)}, {bytes_text(lean.memory)}; least traffic: {_on(quiet)}, "
-    return f"{said}{bytes_text(quiet.traffic)}. Faint: beaten. Numbers: ranks. Line: the border for this pair alone."
+    said += f"{bytes_text(quiet.traffic)}. Faint: beaten. Numbers: ranks + spare copies."
+    return f"{said} Line: the border for time and this quantity alone."
 
 
 def _on(row: WhatIfRecord) -> str:

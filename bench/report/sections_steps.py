@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..records import CaseRecord, PlacementRecord, Provenance, Run, StepRecord, WhatIfRecord
 from ..whatif.settings import GIVEN, main_setting, settings, solved
@@ -21,7 +22,7 @@ class Pair:
     """The steps of one setting: its scenario and its step in full, the baseline first."""
 
     label: str
-    given: dict[str, object]
+    given: dict[str, Any]
     steps: tuple[tuple[WhatIfRecord, StepRecord], ...]
 
 
@@ -61,7 +62,7 @@ def _pairs(run: Run) -> list[Pair]:
             found.setdefault(tuple(getattr(record, axis) for axis in GIVEN), []).append((record, step))
     pairs = []
     for values, steps in sorted(found.items(), key=lambda item: min(record.number for record, _ in item[1])):
-        given = dict(zip(GIVEN, values, strict=True))
+        given: dict[str, Any] = dict(zip(GIVEN, values, strict=True))
         pairs.append(Pair(title(given, rows), given, tuple(steps)))
     return pairs
 

@@ -15,9 +15,11 @@ from mohge.bench.report.blocks import Blocks
 from mohge.bench.report.figures_placement import bound_of, drawable, per_rank
 from mohge.bench.report.figures_placement_measured import measured_beside_simulated
 from mohge.bench.report.page import render
+from mohge.bench.report.palette_policies import COLOURS, MARKERS, policy_colour, policy_marker
 from mohge.bench.report.readings_placement import measured_reading, measured_verdict, placement_reading
 from mohge.bench.report.sections import sections
 from mohge.bench.report.sections_placement import is_only_placing, placing_verdict
+from mohge.placement import POLICIES
 
 EVIL = "<script>alert(1)</script>"
 
@@ -154,6 +156,7 @@ def test_ranks_that_were_not_timed_are_named_and_give_no_makespan(build: Any) ->
     assert variant.remarks[-1] == "lpt, rank 1 was not timed: timeout: 180 s."
     assert variant.rows[0][1] == "–"
     nothing = timed(build, "lpt", [1e-3, None], [1e-3, 2e-3], errors=[None, None])
+    assert nothing.measured is not None
     nothing = replace(nothing, measured=replace(nothing.measured, measured_s=[None, None]))
     assert measured_beside_simulated([nothing]) is None
     assert placing_verdict(build.run([], [nothing])).kind == "not measured"
@@ -194,3 +197,10 @@ def test_placements_beside_their_measured_case_leave_the_page_to_it(believable: 
 def test_names_of_policies_stay_text(build: Any) -> None:
     record = timed(build, EVIL, [1e-3, None], [1e-3, 2e-3])
     assert EVIL not in render(build.run([], [replace(record, notes={"placement": EVIL, "costs": EVIL})]))
+
+
+def test_every_policy_has_a_colour_and_a_marker_of_its_own() -> None:
+    for table, of in ((COLOURS, policy_colour), (MARKERS, policy_marker)):
+        assert set(table) == set(POLICIES)
+        assert len({of(policy) for policy in POLICIES}) == len(POLICIES)
+        assert of("a later one") not in table.values()
