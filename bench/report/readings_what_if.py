@@ -65,7 +65,7 @@ def best_sentence(setting: Setting, baseline: str) -> str:
     if is_number(best.work_over_bound) and best.work_over_bound <= OPTIMAL:
         said += "; no placement leaves the busiest rank less work"
     elif is_number(best.work_over_bound):
-        said += f"; its busiest rank has {digits(best.work_over_bound)} times the work of a proven bound"
+        said += f"; its busiest rank has {best.work_over_bound:.3f} times the work of a proven bound"
     return f"{said}{'; it does not fit the memory' if best.fits is False else ''}"
 
 

@@ -147,7 +147,7 @@ def test_the_verdict_names_the_best_its_bound_and_the_net_benefit(build: Any) ->
     assert said.kind == "predicted"
     assert said.sentence == (
         "Simulated, not measured: on mohge-3b (4\u202f096 tokens, zipf:1.2, 8 ranks) lpt is the quickest with 100 µs a "
-        "step, 2.00 times as fast as under aga; its busiest rank has 1.04 times the work of a proven bound."
+        "step, 2.00 times as fast as under aga; its busiest rank has 1.040 times the work of a proven bound."
     )
     assert said.remarks[0] == (
         "Balancing is worth it here: from aga to lpt moving 128 MiB takes 1.00 ms, has paid after 10 steps and gains "
