@@ -61,7 +61,7 @@ function draw(name, forPrint) {
   var figure = shownFigure(name);
   var left = figure && figure.left !== false;
   part("nothing", name).hidden = shownVariant(name) !== undefined && (!figure || left);
-  container.hidden = !left;
+  container.hidden = part("tools", name).hidden = part("behind", name).hidden = !left;
   if (!left) { Plotly.purge(container); delete container.dataset.bound; return Promise.resolve(); }
   var layout = themed(figure.layout, forPrint);
   // On paper all are alike wide; without autosize they would stay so afterwards.

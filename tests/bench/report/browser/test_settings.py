@@ -15,7 +15,7 @@ from mohge.bench.report.palette import colour
 COLOURS = """
   said.page = getComputedStyle(root).backgroundColor;
   said.text = figure("time").querySelector(".xtitle").style.fill;
-  said.chip = getComputedStyle(document.querySelector(".chip i")).color;
+  said.chip = getComputedStyle(document.querySelector('.chip:has([value="padded_bmm"]) i')).color;
 """
 
 
