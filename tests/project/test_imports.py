@@ -32,6 +32,8 @@ CASES = {
     "mohge.bench.runner.worker": REPORTING,
     "mohge.bench.export": REPORTING,
     "mohge.bench.whatif": (*HEAVY, *REPORTING, "torch", "dask", "distributed", "joblib"),
+    "mohge.bench.batch.__main__": (*HEAVY, *REPORTING, "torch"),
+    "mohge.bench.tuning.campaign": REPORTING,
     "mohge.bench.plugin.fixture": (*HEAVY, *REPORTING),
 }
 
