@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mohge.bench.peers import PEERS
 from mohge.bench.runner.grids import (
     TraceChoice,
     check_device,
@@ -19,6 +20,7 @@ from mohge.bench.runner.grids import (
 )
 from mohge.bench.runner.jobs import Job, Source, TimingLimits, scaled_down
 from mohge.bench.runner.placing import place_loads, placement_row
+from mohge.kernels import IMPLEMENTATIONS
 from mohge.reference import LayerSpec
 
 
@@ -108,3 +110,12 @@ def test_place_loads_rows_agree_with_each_other() -> None:
         assert row["work_max_over_mean"] == pytest.approx(work.max() / work.mean())
         assert row["work_over_bound"] >= 1
     assert rows[0]["memory_max_over_mean"] == pytest.approx(1.0)
+
+
+def test_a_gpu_run_has_every_implementation_and_the_peers_where_asked() -> None:
+    own = default_jobs("cuda", TraceChoice(()), minutes=1)
+    assert own[0].implementations == tuple(IMPLEMENTATIONS)
+    assert "numba_mma" in own[0].implementations
+    names = check_implementations("all,peers,triton")
+    assert names == (*IMPLEMENTATIONS, *PEERS)
+    assert default_jobs("cuda", TraceChoice(()), minutes=1, implementations=names)[0].implementations == names
