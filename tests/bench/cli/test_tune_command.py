@@ -24,7 +24,7 @@ SPEC = "hidden = 16\nwidths = [8, 16]\nexperts_per_group = 2\ntop_k = 2\ntop_gro
         ([], "expected an implementation to tune"),
         (["padded_bmm"], "expected an implementation with something to tune (triton, cupy, numba, numba_mma)"),
         (["nothing.at:ALL"], "cannot be imported"),
-        (["triton", "--sampler", "best"], "--sampler: expected one of tpe, random, grid, nsga2, got 'best'"),
+        (["triton", "--sampler", "best"], "--sampler: expected one of tpe, random, grid, nsga2, sweep, got 'best'"),
         (["triton", "--sampler", "grid"], "expected at most 10000 combinations"),
         (["triton", "--tokens", "0"], "--tokens: expected whole numbers above 0"),
         (["triton", "--routing-class", "hot"], "--routing-class: expected some of any, balanced, skewed, got 'hot'"),
