@@ -208,7 +208,7 @@ def _suspects(group: Group) -> list[dict[str, Any]]:
     rings = {
         "type": "scatter",
         "mode": "markers",
-        "name": "suspect: the clocks were held back",
+        "name": "suspect: clocks held back, or launches not hidden",
         "x": [place for place, _, _ in marked],
         "y": [time for _, time, _ in marked],
         "customdata": [text(name) for _, _, name in marked],

@@ -129,5 +129,5 @@ def _refusals(run: Run) -> list[str]:
 
 def _why_none(run: Run) -> str:
     refused = [reason.removeprefix("no telemetry: ") for reason in _refusals(run)]
-    asked = "it was switched off, or NVML could not be read; `mohge doctor` says what this machine gives"
+    asked = "it was switched off, or NVML could not be read; mohge doctor says what this machine gives"
     return "; ".join(refused) or asked
