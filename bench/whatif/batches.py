@@ -20,7 +20,7 @@ TOGETHER = 64
 
 @dataclass(frozen=True)
 class Batch:
-    """Scenarios of one layer and one routing, each with its number; the other fields as in `Materials`."""
+    """Scenarios of one layer and one steered routing, each with its number; the other fields as in `Materials`."""
 
     scenarios: tuple[tuple[int, Scenario], ...]
     spec: LayerSpec
@@ -59,9 +59,10 @@ def batches_of(study: Study, done: Container[str] = ()) -> list[Batch]:
     return batches
 
 
-def _shared(entry: tuple[int, Scenario]) -> tuple[str, str, int, int]:
+def _shared(entry: tuple[int, Scenario]) -> tuple[str, str, int, int, float]:
+    """What a batch has in common; with the group loss, so that steering rows is not done in two processes."""
     scenario = entry[1]
-    return scenario.spec, scenario.routing, scenario.tokens, scenario.seed
+    return scenario.spec, scenario.routing, scenario.tokens, scenario.seed, scenario.group_loss
 
 
 def solve_batch(batch: Batch) -> list[WhatIfRecord]:
