@@ -105,8 +105,6 @@ def test_a_command_names_the_case_where_options_can(build: Any) -> None:
     whole = shlex.join(run.command)
     for other in (
         replace(record, provenance=Provenance.COMPILED),
-        replace(record, case=build.case(spec="mohge-3b/32")),
-        replace(record, case=build.case(routing="trace:some/all/0")),
         replace(record, case=build.case(tokens=None)),
     ):
         assert command(other, run) == whole
