@@ -113,13 +113,21 @@ def _cell(group: Group, name: str, other: str, skew: float | None) -> Cell:
     missing = [_missing(record, which) for record, which in ((mine, name), (theirs, other))]
     if mine is None or theirs is None or any(missing):
         return Cell(group.case, None, "", None, skew, "; ".join(filter(None, missing)))
-    ratio = longer(mine, theirs)
+    ratio = _recorded(mine, other) or longer(mine, theirs)
     # The interval of the one ratio says both, and takes long to find: of thousands of cells it is asked for once.
     apart = not ratio.low <= 1 <= ratio.high if is_number(ratio.low) else False
     decided = apart or (not is_number(ratio.low) and (told_apart(mine, theirs) or told_apart(theirs, mine)))
     assert mine.hot is not None
     assert theirs.hot is not None
     return Cell(group.case, ratio, "" if decided else "undecided", (mine.hot.median_us, theirs.hot.median_us), skew)
+
+
+def _recorded(record: Record, baseline: str) -> Interval | None:
+    """The ratio that the record itself keeps, by the same method from the same rounds; None where it keeps none."""
+    said = record.speedup
+    if said is None or said.baseline != baseline or not said.rounds or not is_number(said.ratio):
+        return None
+    return Interval(said.ratio, said.low, said.high)
 
 
 def _record(group: Group, name: str) -> Record | None:
