@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from ..records import BASELINE
 from . import readings_heat as readings
 from .cases import Group
 from .figures_heat import heat_map
+from .formats import counted
 from .heat import heat_of, rivals
 from .palette import ordered
 from .section import Section, Variant
+
+# An interval over the baseline stands in the record; any other is found here, in about 2 ms.
+MOST_FOUND = 4000
 
 
 def heat_section(found: Sequence[Group], main: Group | None) -> Section:
@@ -24,12 +30,18 @@ def heat_section(found: Sequence[Group], main: Group | None) -> Section:
         "No two implementations were timed on one case.",
     )
     first: int | None = None
+    left, left_out = MOST_FOUND, 0
     kinds = dict.fromkeys((group.case.dtype, group.case.device) for group in found)
     best = main.fastest[0].implementation if main is not None and main.timed else None
     for dtype, device in kinds:
         mine = [group for group in found if (group.case.dtype, group.case.device) == (dtype, device)]
         names = ordered(record.implementation for group in mine for record in group.timed)
         for name, other in rivals(names, best):
+            if other != BASELINE:
+                if len(mine) > left:
+                    left_out += 1
+                    continue
+                left -= len(mine)
             heat = heat_of(mine, name, other)
             figure = heat_map(heat)
             if figure is None:
@@ -42,4 +54,9 @@ def heat_section(found: Sequence[Group], main: Group | None) -> Section:
             reading = readings.heat_reading(heat)
             meta, table = {"implementation": [name, other]}, readings.rows(heat)
             section.variants.append(Variant(label, figure, reading, readings.HEADER, table, meta=meta))
+    if left_out:
+        more = (
+            f"Left out of a run of this size, as their intervals take long to find: {counted(left_out, 'further map')}."
+        )
+        section = replace(section, lead=f"{section.lead} {more}")
     return section.starting(first or 0)

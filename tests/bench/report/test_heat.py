@@ -145,3 +145,20 @@ def test_the_section_begins_with_the_fastest_over_the_baseline(build: Any, belie
     section = next(section for section in sections(believable) if section.name == "heat")
     assert section.variants[section.first].label.startswith("torch_loop over padded_bmm")
     assert not next(s for s in sections(build.run([])) if s.name == "heat").variants
+
+
+def test_a_run_of_many_cases_leaves_out_what_takes_long_and_says_so(build: Any, monkeypatch: Any) -> None:
+    records = pair(build, 64, "uniform", 2.0, 10)
+    records.append(build.passed("triton", records[0].case, 500, hot=build.samples(300_000)))
+    whole, short = (_heat_section(build, records, monkeypatch, most) for most in (1, 0))
+    assert [variant.label.split(" · ")[0] for variant in whole.variants if "over padded_bmm" not in variant.label] == [
+        "torch_loop over triton"
+    ]
+    assert "Left out" not in whole.lead
+    assert len(short.variants) == len(whole.variants) - 1
+    assert short.lead.endswith("take long to find: 1 further map.")
+
+
+def _heat_section(build: Any, records: list[Record], monkeypatch: Any, most: int) -> Any:
+    monkeypatch.setattr("mohge.bench.report.sections_heat.MOST_FOUND", most)
+    return next(section for section in sections(build.run(records)) if section.name == "heat")
