@@ -10,9 +10,9 @@ Its TMA kernel chooses tiles by the number of experts alone, so the first call's
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
-import moe_ops  # pyright: ignore[reportMissingImports]
 import torch
 
 from ...dispatch import unavailable
@@ -21,6 +21,9 @@ from ...kernels.interface import Layer
 from ...kernels.shared_expert import with_shared_expert
 from ...kernels.torch_grouped_mm import TorchGroupedLayer
 from ...reference import ExpertWeights, LayerSpec
+
+# By its name, since a type checker without the package would take it for this file.
+moe_ops: Any = import_module("moe_ops")
 
 STRIDE_BYTES = 16  # of the rows that TMA reads
 

@@ -19,7 +19,7 @@ def solve_cpsat(problem: Problem, costs: NDArray[np.float64], time_limit_s: floa
     costs float64[E]. Costs are rounded down to whole numbers, so the bound holds for the true ones. One worker with a
     fixed seed: the same problem gives the same answer unless the time limit cuts the search.
     """
-    from ortools.sat.python import cp_model
+    from ortools.sat.python import cp_model  # pyright: ignore[reportMissingImports]
 
     experts, ranks = problem.spec.experts, problem.ranks
     times = costs[:, None] / problem.speeds[None, :]
