@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..dispatch import unavailable
+
 if TYPE_CHECKING:
     from ..dispatch import DispatchPlan
     from ..reference import LayerSpec
@@ -108,3 +110,11 @@ def check_device(dtype: torch.dtype, device: torch.device) -> str | None:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         return f"there is no {device}: torch sees {torch.cuda.device_count()} GPU(s)"
     return None
+
+
+def check_triton(dtype: torch.dtype, device: torch.device) -> str | None:
+    """None, or why Triton kernels cannot run in this dtype on this device."""
+    reason = check_device(dtype, device) or unavailable("triton", device)
+    if reason is None and device.type == "cpu" and dtype == torch.bfloat16:
+        return "Triton's interpreter computes bfloat16 dot products wrongly; use float16 or float32 on the CPU"
+    return reason

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reference.tables import check_keys, read_toml
+from .checks import check_whole
 from .link_tables import read_link
 from .links import Link
 
@@ -44,13 +45,13 @@ class Cluster:
 
     def __post_init__(self) -> None:
         for name in ("nodes", "ranks_per_node"):
-            _check_whole(name, getattr(self, name))
+            check_whole(name, getattr(self, name), 1)
         if self.nodes > 1 and self.between is None:
             raise ValueError(f"between: expected the links between {self.nodes} nodes, got none")
         if self.memory_bytes is not None:
-            _check_whole("memory_bytes", self.memory_bytes)
+            check_whole("memory_bytes", self.memory_bytes, 1)
         if self.max_nodes is not None:
-            _check_whole("max_nodes", self.max_nodes)
+            check_whole("max_nodes", self.max_nodes, 1)
         object.__setattr__(self, "speeds", tuple(float(speed) for speed in self.speeds))
         if self.speeds and len(self.speeds) != self.ranks:
             raise ValueError(f"speeds: expected one for each of {self.ranks} ranks, got {len(self.speeds)}")
@@ -108,7 +109,7 @@ class Cluster:
 
         Raises ValueError where the ranks fill neither, need links between nodes that are unknown, or speeds are uneven.
         """
-        _check_whole("ranks", ranks)
+        check_whole("ranks", ranks, 1)
         if ranks == self.ranks:
             return self
         if len(set(self.speeds)) > 1:
@@ -161,11 +162,6 @@ def _link(name: str, table: Any, folder: Path) -> Link:
         if type(table.get(key)) not in (int, float):
             raise ValueError(f"{name}: {key}: expected a number, got {table.get(key)!r}")
     return Link(name, table["alpha_us"] * 1e-6, table["gb_per_s"] * 1e9, str(table.get("source", "given by the user")))
-
-
-def _check_whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
 
 
 NVLINK_NCCL = Link(

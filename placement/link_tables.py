@@ -6,6 +6,7 @@ import csv
 import math
 from pathlib import Path
 
+from .checks import read_text
 from .links import Link, table_link
 
 # A DeepEP dispatch sends FP8: a byte a value, and a 4-byte scale for every 128 (+ 16 bytes a row in low-latency
@@ -109,13 +110,7 @@ def _table(name: str, points: list[tuple[float, float]], source: str) -> Link:
 
 
 def _read(path: str | Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a CSV file: {error}") from error
+    text = read_text(Path(path), "CSV")
     lines = list(csv.DictReader(text.splitlines()))
     if not lines:
         raise ValueError(f"{path}: expected a header and at least one line, got {len(text.splitlines())} lines")

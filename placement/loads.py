@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import read_text
+
 
 @dataclass(frozen=True)
 class Loads:
@@ -29,12 +31,7 @@ def read_loads(path: str | Path, experts: int | None = None) -> list[Loads]:
     twice, and a number of experts other than `experts` where that is given.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a CSV file: {error}") from error
+    text = read_text(path, "CSV")
     try:
         return _parse(_lines(text), experts)
     except ValueError as error:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reference import LayerSpec, expert_parameters
+from .checks import check_above_zero
 from .cluster import Cluster
 from .copies import holders
 from .step_costs import exchange_seconds
@@ -83,7 +84,7 @@ def migration(
     ranks = before.shape[1]
     if cluster is not None and cluster.ranks != ranks:
         raise ValueError(f"cluster {cluster.name!r}: expected placements on {cluster.ranks} ranks, got {ranks}")
-    _check_bytes(parameter_bytes)
+    check_above_zero(parameter_bytes=parameter_bytes)
     node_of = np.zeros(ranks, dtype=np.int64) if cluster is None else cluster.node_of
     sizes = expert_parameters(spec) * parameter_bytes
     matrix = np.zeros((ranks, ranks))
@@ -153,8 +154,3 @@ def pay_back(migration_s: float, old_step_s: float, new_step_s: float, horizon: 
 def _seconds(matrix: NDArray[np.float64], cluster: Cluster) -> float:
     same = cluster.node_of[:, None] == cluster.node_of
     return exchange_seconds(np.where(same, matrix, 0.0), np.where(same, 0.0, matrix), cluster)
-
-
-def _check_bytes(parameter_bytes: float) -> None:
-    if not (math.isfinite(parameter_bytes) and parameter_bytes > 0):
-        raise ValueError(f"parameter_bytes: expected a number above 0, got {parameter_bytes}")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reference import LayerSpec, expert_parameters
+from .checks import check_whole
 
 SLOTS = ("even", "any")
 
@@ -131,12 +132,6 @@ def checked_loads(loads: Any, spec: LayerSpec, name: str = "loads") -> NDArray[A
     if not loads.any():
         raise ValueError(f"{name}: expected rows for at least one expert, got only zeros")
     return loads.astype(np.int64 if np.issubdtype(loads.dtype, np.integer) else np.float64)
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise ValueError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
 def _room(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reference import LayerSpec, expert_parameters
+from .checks import check_above_zero
 from .cluster import Cluster
 from .copies import assignment, holders
 from .costs import CostModel
@@ -129,8 +130,8 @@ def simulate(
     chunks:     parts the batch is cut into so that exchange and compute overlap; 1 is no overlap
     Raises ValueError.
     """
-    _check_bytes(dispatch_value_bytes=dispatch_value_bytes, combine_value_bytes=combine_value_bytes)
-    _check_bytes(weight_bytes=weight_bytes)
+    check_above_zero(dispatch_value_bytes=dispatch_value_bytes, combine_value_bytes=combine_value_bytes)
+    check_above_zero(weight_bytes=weight_bytes)
     shares = assignment(placement)
     if len(shares) != spec.experts:
         raise ValueError(f"placement: expected one of {spec.experts} experts, got {len(shares)}")
@@ -164,12 +165,6 @@ def simulate(
         link_source=_link_source(cluster),
         memory_limit=cluster.memory_bytes,
     )
-
-
-def _check_bytes(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not (np.isfinite(number) and number > 0):
-            raise ValueError(f"{name}: expected a number above 0, got {number}")
 
 
 def _exchanged(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reference import LayerSpec
+from .checks import checked_trace
 from .cluster import Cluster
 from .costs import CostModel
 from .metrics import Balances, balances
@@ -61,13 +62,7 @@ def batches(trace: Any, tokens: int, *, drop_last: bool = True) -> Iterator[Batc
     drop_last leaves out a last step with fewer tokens. Raises ValueError, at once, for another shape or fewer tokens
     than one step.
     """
-    trace = np.asarray(trace)
-    if trace.ndim == 2:
-        trace = trace[:, None]
-    if trace.ndim != 3 or not np.issubdtype(trace.dtype, np.integer):
-        raise ValueError(
-            f"trace: expected whole numbers [tokens, layers, top_k], got {trace.dtype} {list(trace.shape)}"
-        )
+    trace = checked_trace(trace)
     if isinstance(tokens, bool) or not isinstance(tokens, int | np.integer) or tokens < 1:
         raise ValueError(f"tokens: expected a whole number of at least 1, got {tokens!r}")
     if len(trace) < tokens:

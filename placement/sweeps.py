@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reference import LayerSpec, expert_parameters
+from .checks import check_above_zero, checked_trace
 from .cluster import Cluster
 from .copies import assignment
 from .costs import CostModel
@@ -44,9 +45,7 @@ class Scenario:
     def __post_init__(self) -> None:
         check_style(self.style)
         check_chunks(self.chunks)
-        for name in ("dispatch_value_bytes", "combine_value_bytes"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
+        check_above_zero(dispatch_value_bytes=self.dispatch_value_bytes, combine_value_bytes=self.combine_value_bytes)
         if not (np.isfinite(self.route_s) and self.route_s >= 0):
             raise ValueError(f"route_s: expected seconds of at least 0, got {self.route_s}")
 
@@ -86,12 +85,7 @@ class Sweep:
 
 def cut(trace: Any, tokens: int) -> NDArray[np.int64]:
     """A trace int[T, L, K], or [T, K] of one layer, as whole steps int64[S, L, tokens, K]. Raises ValueError."""
-    trace = np.asarray(trace)
-    trace = trace[:, None] if trace.ndim == 2 else trace
-    if trace.ndim != 3 or not np.issubdtype(trace.dtype, np.integer):
-        raise ValueError(
-            f"trace: expected whole numbers [tokens, layers, top_k], got {trace.dtype} {list(trace.shape)}"
-        )
+    trace = checked_trace(trace)
     if isinstance(tokens, bool) or not isinstance(tokens, int | np.integer) or not 1 <= tokens <= len(trace):
         raise ValueError(f"tokens: expected a whole number from 1 to the trace's {len(trace)}, got {tokens!r}")
     steps = len(trace) // int(tokens)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..runner.resume import plan_of, what_is_left
 from ..runner.session import Session
 from ..runner.supervisor import DeviceLostError
 from .options import check_only_resuming
-from .output import JsonOption, check_json, console, write_json
+from .output import JsonOption, check_json, console, how_to_go_on, saying_how_to_go_on, write_json
 from .progress import RunProgress, show_run
 
 # Outcomes that make the exit code 1: something ran, and the answer is no.
@@ -58,7 +57,7 @@ def measure(
     with _locked(plan, lock) as notes, RunProgress(jobs, extra=len(compiled)) as progress:
         session = Session.start(out, name, plan, progress.event, notes)
         folder = session.writer.folder
-        with _saying_how_to_go_on(name, folder), run_lock(folder):
+        with saying_how_to_go_on(name, folder), run_lock(folder):
             begin(folder)
             lost = _done(session, name, jobs, compiled)
     return finish(session.writer.path, report=report, json=json, lost=lost)
@@ -85,7 +84,7 @@ def resume(path: Path, context: typer.Context, *, force: bool, lock: bool, repor
         progress = held.enter_context(RunProgress(left.jobs, extra=len(left.compiled)))
         session, left = Session.resume(file, progress.event, force=force, notes=notes)
         console.print(f"{path}: {left.cases} cases left", highlight=False, soft_wrap=True)
-        held.enter_context(_saying_how_to_go_on(name, file.parent))
+        held.enter_context(saying_how_to_go_on(name, file.parent))
         lost = _done(session, name, left.jobs, left.compiled)
     return finish(file, report=report, json=json, lost=lost)
 
@@ -144,20 +143,6 @@ def _locked(plan: Plan, wait: bool) -> Iterator[dict[str, str]]:
         yield {"lock": unlocked} if unlocked else {}
 
 
-@contextmanager
-def _saying_how_to_go_on(name: str, folder: Path) -> Iterator[None]:
-    """Name the command that resumes the run when the block is interrupted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.print(_go_on(name, folder), highlight=False, soft_wrap=True, markup=False)
-        raise
-
-
-def _go_on(name: str, folder: Path) -> str:
-    return f"go on with: mohge {name} --resume {shlex.quote(str(folder))}"
-
-
 def _done(session: Session, name: str, jobs: Sequence[Job], compiled: Sequence[str]) -> str:
     """Do the jobs: one after another those with times, then the others. Why the device was lost, or an empty text."""
     try:
@@ -165,5 +150,5 @@ def _done(session: Session, name: str, jobs: Sequence[Job], compiled: Sequence[s
             session.measure([job for job in jobs if job.mode == Provenance.MEASURED])
             session.check([job for job in jobs if job.mode != Provenance.MEASURED], compiled)
     except DeviceLostError as error:
-        return f"{error}; {_go_on(name, session.writer.folder)}"
+        return f"{error}; {how_to_go_on(name, session.writer.folder)}"
     return ""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,3 +92,23 @@ def progress_bar(*more: str) -> Progress:
         transient=True,
         disable=not console.is_terminal,  # it would leave an empty line there
     )
+
+
+@contextmanager
+def saying_how_to_go_on(command: str, folder: Path, when: type[BaseException] = KeyboardInterrupt) -> Iterator[None]:
+    """Name the command that resumes the run in `folder` when the block ends with `when`."""
+    try:
+        yield
+    except when:
+        console.print(how_to_go_on(command, folder), highlight=False, soft_wrap=True, markup=False)
+        raise
+
+
+def how_to_go_on(command: str, folder: Path) -> str:
+    """The command that resumes a run, as a line."""
+    return f"go on with: mohge {command} --resume {shlex.quote(str(folder))}"
+
+
+def short_time(seconds: float) -> str:
+    """Three digits of a time, in ms or µs."""
+    return f"{seconds * 1e3:.3g} ms" if abs(seconds) >= 1e-3 else f"{seconds * 1e6:.3g} µs"

@@ -13,6 +13,7 @@ from ...reference import LayerSpec
 from ..runner.grids import check_dtype
 from ..runner.jobs import Source, TimingLimits
 from ..runner.placing import place_loads, place_under_all, placement_row
+from ..workloads import first_of
 from .measuring import LockOption, OutOption, TimeoutOption
 from .options import SpecOption, TimerOption, resolve_spec
 from .output import JsonOption, check_json, check_target, console, table, write_json, write_pieces
@@ -181,15 +182,9 @@ def _cases(
         if (domain is None or name == domain) and (layer is None or number == layer)
     ]
     if not chosen:
-        have = _first([f"{name} {number}" for name, number in recorded.lines])
+        have = first_of([f"{name} {number}" for name, number in recorded.lines])
         raise ValueError(f"{path}: nothing for domain {domain}, layer {layer}; it has {have}")
     return [(name, number, recorded.counts([name], number)) for name, number in chosen]
-
-
-def _first(names: list[str], most: int = 12) -> str:
-    """The names in one line, the first few of many."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
 
 
 def _check_export(path: Path, format: str, policy: str) -> None:  # noqa: A002
@@ -210,7 +205,7 @@ def _export(path: Path, format: str, placed: list[tuple[str, int, Placement]]) -
     domains = list(dict.fromkeys(name for name, _, _ in placed))
     if len(domains) > 1:
         raise ValueError(
-            f"--export writes one placement a layer: expected --domain, {EVERY} or one of {_first(domains)}"
+            f"--export writes one placement a layer: expected --domain, {EVERY} or one of {first_of(domains)}"
         )
     text = EXPORTS[format].write({number: placement for _, number, placement in placed})
     write_pieces("--export", str(path), [text])

@@ -31,7 +31,7 @@ from ..runner.session import Session
 from ..runner.supervisor import DeviceLostError
 from ..timing import check_way
 from ..workloads import Case, parse_routing
-from .output import console, table, write_json
+from .output import console, short_time, table, write_json
 from .progress import RunProgress
 
 DeviceOption = Annotated[str, typer.Option(help="With --measure: auto, cpu, cuda or cuda:N.")]
@@ -205,9 +205,7 @@ def _show(record: PlacementRecord, times: RankTimes) -> None:
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "none"
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+    return "none" if seconds is None else short_time(seconds)
 
 
 def _share(error: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from ..records import Provenance, Record, Run, Speedup, Telemetry
 from ..report.verdict import verdict
 from ..runner.jobs import Job
-from .output import console, progress_bar, table
+from .output import console, progress_bar, short_time, table
 
 
 class RunProgress:
@@ -135,7 +135,7 @@ def _row(record: Record) -> list[str]:
     return [
         record.implementation,
         record.status,
-        _time(record.hot.median_us),
+        short_time(record.hot.median_us * 1e-6),
         f"{record.tflops:.3g}",
         f"{record.share_of_roof:.0%}" if record.share_of_roof else "",
         _speedup(speedup) if speedup else "",
@@ -146,10 +146,6 @@ def _row(record: Record) -> list[str]:
 def _speedup(speedup: Speedup) -> str:
     interval = f"{speedup.low:.2f} to {speedup.high:.2f}" if math.isfinite(speedup.low + speedup.high) else ""
     return f"{speedup.ratio:.2f} ({', '.join(part for part in (interval, speedup.doubt) if part)})"
-
-
-def _time(microseconds: float) -> str:
-    return f"{microseconds / 1000:.3g} ms" if microseconds >= 1000 else f"{microseconds:.3g} µs"
 
 
 def _error(record: Record) -> str:

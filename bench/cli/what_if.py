@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +16,16 @@ from ..whatif.pools import default_workers
 from ..whatif.table import scenarios_csv
 from .measuring import OutOption
 from .options import check_only_resuming
-from .output import JsonOption, check_json, check_target, console, progress_bar, write_json, write_pieces
+from .output import (
+    JsonOption,
+    check_json,
+    check_target,
+    console,
+    progress_bar,
+    saying_how_to_go_on,
+    write_json,
+    write_pieces,
+)
 from .what_if_view import show_answers
 
 _BESIDE_RESUME = {"resume", "workers", "dask", "csv", "json"}
@@ -127,7 +133,12 @@ def _solve(writer: RunWriter, study: Study, done: Done, workers: int | None, das
     if done != NOTHING:
         said = f"{writer.folder}: {len(study.scenarios) - len(done.scenarios)} of {len(study.scenarios)} scenarios left"
         console.print(said, highlight=False, soft_wrap=True)
-    with run_lock(writer.folder), _saying_how_to_go_on(writer.folder), writer, progress_bar() as bar:
+    with (
+        run_lock(writer.folder),
+        saying_how_to_go_on("what-if", writer.folder, BaseException),
+        writer,
+        progress_bar() as bar,
+    ):
         task = bar.add_task("", total=total, completed=total - left, what="scenarios")
         count = workers or default_workers(left)
         run_study(study, writer, done, workers=count, dask=dask, on_batch=lambda more: bar.advance(task, more))
@@ -142,17 +153,6 @@ def _finish(run: Run, path: Path, csv: str | None, json: str | None) -> int:
         write_pieces("--csv", csv, scenarios_csv(run.what_if))
     write_json(json, plain(run))
     return 0 if any(record.possible for record in run.what_if) else 1
-
-
-@contextmanager
-def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
-    """Name the command that goes on when the block is ended early."""
-    try:
-        yield
-    except BaseException:
-        go_on = f"go on with: mohge what-if --resume {shlex.quote(str(folder))}"
-        console.print(go_on, highlight=False, soft_wrap=True, markup=False)
-        raise
 
 
 def _absolute(path: Path | None) -> str | None:

@@ -19,8 +19,8 @@ import torch
 from liger_kernel.ops import fused_moe  # pyright: ignore[reportMissingImports]
 from numpy.typing import NDArray
 
-from ...dispatch import DispatchPlan, combine, make_schedule, unavailable
-from ...kernels.common import check_call, check_device, check_prepare, useful_flops, width_runs
+from ...dispatch import DispatchPlan, combine, make_schedule
+from ...kernels.common import check_call, check_prepare, check_triton, useful_flops, width_runs
 from ...kernels.interface import Layer
 from ...kernels.packing import as_tensor, copy_gate_up
 from ...kernels.shared_expert import with_shared_expert
@@ -200,14 +200,10 @@ class Liger:
     def supports(self, spec: LayerSpec, dtype: torch.dtype, device: torch.device) -> str | None:  # noqa: ARG002
         """See `Implementation.supports`: any shape in 16-bit types; its float32 products are in TF32."""
         device = torch.device(device)
-        reason = check_device(dtype, device) or unavailable("triton", device)
-        if reason is not None:
-            return reason
-        if device.type == "cuda" and dtype == torch.float32:
+        reason = check_triton(dtype, device)
+        if reason is None and device.type == "cuda" and dtype == torch.float32:
             return "expected float16 or bfloat16: it multiplies float32 in TF32"
-        if device.type == "cpu" and dtype == torch.bfloat16:
-            return "Triton's interpreter computes bfloat16 dot products wrongly; use float16 or float32 on the CPU"
-        return None
+        return reason
 
     def prepare(self, spec: LayerSpec, weights: ExpertWeights, device: torch.device | str, dtype: torch.dtype) -> Layer:
         """See `Implementation.prepare`."""

@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from ...dispatch import unavailable
-from ...kernels.common import check_device, check_prepare, dtype_name
+from ...kernels.common import check_prepare, check_triton, dtype_name
 from ...kernels.interface import Layer
 from ...kernels.shared_expert import with_shared_expert
 from ...kernels.torch_grouped_mm import TorchGroupedLayer
@@ -41,13 +40,11 @@ class MoeOps:
     def supports(self, spec: LayerSpec, dtype: torch.dtype, device: torch.device) -> str | None:
         """See `Implementation.supports`: 16-bit types, rows of whole 16 bytes."""
         device = torch.device(device)
-        reason = check_device(dtype, device) or unavailable("triton", device)
+        reason = check_triton(dtype, device)
         if reason is not None:
             return reason
         if device.type == "cuda" and dtype == torch.float32:
             return "expected float16 or bfloat16, which it is made for, got float32"
-        if device.type == "cpu" and dtype == torch.bfloat16:
-            return "Triton's interpreter computes bfloat16 dot products wrongly; use float16 or float32 on the CPU"
         multiple = STRIDE_BYTES // dtype.itemsize
         for size, what in ((spec.hidden, "hidden"), *((width, "every width") for width in spec.widths)):
             if size % multiple:

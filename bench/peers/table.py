@@ -10,23 +10,22 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from ...kernels import IMPLEMENTATIONS, Implementation, Layer, load
+from ...kernels import IMPLEMENTATIONS, Implementation, load
+from ...kernels.table import Entry
 
 if TYPE_CHECKING:
     import torch
 
-    from ...reference import ExpertWeights, LayerSpec
+    from ...reference import LayerSpec
 
 
 @dataclass(frozen=True)
-class Peer:
-    """An `Implementation` that imports the real one, the constant `name` in capitals of `module`, when first asked.
+class Peer(Entry):
+    """An entry of whose `module` the constant called `name`, in capitals, is the real implementation.
 
     package: the distribution it comes in; empty for our own kernels launched in another way
     """
 
-    name: str
-    module: str
     package: str = ""
 
     @property
@@ -53,24 +52,9 @@ class Peer:
         except Exception as error:  # a package of others, whose import may do and raise anything
             raise ValueError(f"{self.name}: cannot be imported: {type(error).__name__}: {error}") from error
 
-    @property
-    def description(self) -> str:
-        """See `Implementation.description`."""
-        return self.load().description
-
     def supports(self, spec: LayerSpec, dtype: torch.dtype, device: torch.device) -> str | None:
         """See `Implementation.supports`; a package that is missing or cannot be imported is a reason too."""
-        if self.missing:
-            return self.missing
-        try:
-            implementation = self.load()
-        except ValueError as error:
-            return str(error)
-        return implementation.supports(spec, dtype, device)
-
-    def prepare(self, spec: LayerSpec, weights: ExpertWeights, device: torch.device | str, dtype: torch.dtype) -> Layer:
-        """See `Implementation.prepare`."""
-        return self.load().prepare(spec, weights, device, dtype)
+        return self.missing or super().supports(spec, dtype, device)
 
 
 PEERS: dict[str, Peer] = {

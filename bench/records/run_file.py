@@ -104,10 +104,6 @@ class RunWriter:
         """Add one placement, or the JSON of one."""
         self._add([("placements", _encoded(PlacementRecord, placement, "placement"))])
 
-    def add_tuning(self, tuning: TuningRecord | Mapping[str, Any]) -> None:
-        """Add one tuning study, or the JSON of one."""
-        self._add([("tuning", _encoded(TuningRecord, tuning, "tuning"))])
-
     def put_tuning(self, tuning: TuningRecord) -> None:
         """Add a tuning study, or replace what is there of it: a study grows trial by trial."""
         item, studies = dumps(tuning), self._lists["tuning"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from statistics import geometric_mean
 
 from ..records import BASELINE, CaseRecord, Record
 from ..timing import Interval
@@ -101,11 +101,6 @@ def _routing_skews(found: Sequence[tuple[Group, float | None]]) -> dict[str, flo
     for (routing, _), (_, skew) in largest.items():
         by_routing.setdefault(routing, []).append(skew)
     return {routing: geometric_mean(values) for routing, values in by_routing.items()}
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """The mean of ratios."""
-    return exp(sum(map(log, values)) / len(values))
 
 
 def _cell(group: Group, name: str, other: str, skew: float | None) -> Cell:

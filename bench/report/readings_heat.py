@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from statistics import geometric_mean
+
 from .formats import counted, digits, interval_text, time_text, whole
-from .heat import Heat, geometric_mean
+from .heat import Heat
 
 HEADER = (
     "spec",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import geometric_mean
 
 from .cases import Group
-from .heat import geometric_mean
 from .palette import ordered
 from .roofline import Limit, Roofs, limit_of
 from .verdict import told_apart

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any, NamedTuple
 
 from ...placement import PayBack, pareto_front
@@ -96,7 +96,7 @@ def _best(records: Sequence[WhatIfRecord], baseline: str) -> Best | None:
     }
     if not by_choice:
         return None
-    means = {key: _geometric_mean([_seconds(record) for record in own]) for key, own in by_choice.items()}
+    means = {key: geometric_mean(max(_seconds(record), 1e-12) for record in own) for key, own in by_choice.items()}
     quickest = min(means, key=means.__getitem__)
     now = [mean for key, mean in means.items() if (key.policy, key.replicas, key.capacity) == (baseline, 0, None)]
     own = by_choice[quickest]
@@ -180,10 +180,6 @@ def _possible(record: WhatIfRecord) -> bool:
 def _seconds(record: WhatIfRecord) -> float:
     assert record.seconds is not None  # of what is possible
     return record.seconds
-
-
-def _geometric_mean(values: Sequence[float]) -> float:
-    return math.exp(sum(math.log(max(value, 1e-12)) for value in values) / len(values))
 
 
 def _grouped(records: Iterable[WhatIfRecord], key: Callable[[WhatIfRecord], Any]) -> dict[Any, list[WhatIfRecord]]:

@@ -7,7 +7,7 @@ from .distributions import DISTRIBUTIONS
 from .recordings import load_pt, open_recorded
 from .specs import resolve_spec
 from .steering import INTERVAL, steer, steered_shares
-from .traces import Trace, open_trace, trace_domains, trace_fits, trace_layers
+from .traces import Trace, first_of, open_trace, trace_domains, trace_fits, trace_layers
 from .workload import KINDS, Inputs, Workload, hidden_states, parse_routing
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Inputs",
     "Trace",
     "Workload",
+    "first_of",
     "hidden_states",
     "load_pt",
     "open_recorded",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -91,7 +92,7 @@ def open_trace(
     layers = list(file.layers)
     chosen = layers[0] if layer is None else layer
     if chosen not in layers:
-        raise ValueError(f"{path}: unknown layer {chosen}; the trace has {_listed(layers)}")
+        raise ValueError(f"{path}: unknown layer {chosen}; the trace has {first_of(layers)}")
     names = _domains(file, domain)
     if isinstance(file, CountsFile):
         for name in names:
@@ -124,11 +125,11 @@ def _domains(file: Recorded, domain: str | None) -> list[str]:
     if not matches:
         near = difflib.get_close_matches(domain, file.domains, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{file.path}: unknown domain {domain!r}{hint or '.'} The trace has {_listed(file.domains)}")
+        raise ValueError(f"{file.path}: unknown domain {domain!r}{hint or '.'} The trace has {first_of(file.domains)}")
     return matches
 
 
-def _listed(values: tuple[str, ...] | list[int], most: int = 12) -> str:
+def first_of(values: Sequence[object], most: int = 12) -> str:
     """The values in one line, the first few of many."""
     shown = ", ".join(str(value) for value in values[:most])
     return shown if len(values) <= most else f"{shown}, ... ({len(values)} in all)"

@@ -35,7 +35,22 @@ VECTOR = 4
 PAD = 4
 # Of one SM on Hopper; arrays whose size is known when compiling may have 48 KiB of shared memory a block.
 REGISTERS_PER_THREAD, REGISTERS_PER_SM, THREADS_PER_SM = 255, 65536, 2048
+THREADS_PER_BLOCK = 1024
 MOST_SHARED_BYTES = 48 * 1024
+
+
+def check_fits(shared_bytes: int, threads: int, blocks_per_sm: int, least_registers: int) -> None:
+    """Raise ValueError unless blocks_per_sm such blocks fit on one SM of Hopper, as far as sizes alone say.
+
+    least_registers: those a thread needs for its own numbers alone
+    """
+    if shared_bytes > MOST_SHARED_BYTES:
+        raise ValueError(f"expected at most {MOST_SHARED_BYTES} bytes of shared memory, got {shared_bytes}")
+    if threads > THREADS_PER_BLOCK or blocks_per_sm * threads > THREADS_PER_SM:
+        raise ValueError(f"blocks_per_sm: expected at most {THREADS_PER_SM} threads, got {blocks_per_sm} x {threads}")
+    allowed = min(REGISTERS_PER_THREAD, REGISTERS_PER_SM // (blocks_per_sm * threads))
+    if least_registers > allowed:
+        raise ValueError(f"expected numbers for at most {allowed} registers a thread, got {least_registers}")
 
 
 @dataclass(frozen=True)
@@ -70,29 +85,18 @@ class Tile:
             raise ValueError(
                 f"expected thread tile within {self.block_m} x {self.block_n}, got {self.thread_m} x {self.thread_n}"
             )
-        if not max(self.block_k, self.block_n) <= self.threads <= 1024:
+        if not max(self.block_k, self.block_n) <= self.threads <= THREADS_PER_BLOCK:
             raise ValueError(
-                f"expected {max(self.block_k, self.block_n)} to 1024 threads, got {self.threads}:"
+                f"expected {max(self.block_k, self.block_n)} to {THREADS_PER_BLOCK} threads, got {self.threads}:"
                 " each load of a tile is a whole row of it"
             )
         rows_at_once = self.threads // self.block_k
         if rows_at_once > min(self.block_m, self.outputs * self.block_n) or self.threads // self.block_n > self.block_k:
             raise ValueError(f"expected tiles of at least one element a thread, got {self.threads} threads for {self}")
-        self._check_memory()
-
-    def _check_memory(self) -> None:
-        if self.shared_bytes > MOST_SHARED_BYTES:
-            raise ValueError(f"expected at most {MOST_SHARED_BYTES} bytes of shared memory, got {self.shared_bytes}")
         for name in ("band", "blocks_per_sm"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.blocks_per_sm * self.threads > THREADS_PER_SM:
-            raise ValueError(
-                f"blocks_per_sm: expected at most {THREADS_PER_SM} threads, got {self.blocks_per_sm} x {self.threads}"
-            )
-        allowed = min(REGISTERS_PER_THREAD, REGISTERS_PER_SM // (self.blocks_per_sm * self.threads))
-        if self.least_registers > allowed:
-            raise ValueError(f"expected numbers for at most {allowed} registers a thread, got {self.least_registers}")
+        check_fits(self.shared_bytes, self.threads, self.blocks_per_sm, self.least_registers)
 
     @property
     def threads_x(self) -> int:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..grouped import TileShape, gemm_works
 from ..values import Value, both_tiles, join_values, named, split_values
-from .config import MOST_SHARED_BYTES, REGISTERS_PER_SM, REGISTERS_PER_THREAD, THREADS_PER_SM
+from .config import check_fits
 
 if TYPE_CHECKING:
     from ...reference import LayerSpec
@@ -75,18 +75,7 @@ class MmaTile:
         lines = min(self.block_m, self.outputs * self.block_n)
         if self.lines_at_once > lines:
             raise ValueError(f"expected tiles of at least one chunk a thread, got {self.threads} threads for {self}")
-        self._check_memory()
-
-    def _check_memory(self) -> None:
-        if self.shared_bytes > MOST_SHARED_BYTES:
-            raise ValueError(f"expected at most {MOST_SHARED_BYTES} bytes of shared memory, got {self.shared_bytes}")
-        if self.threads > 1024 or self.blocks_per_sm * self.threads > THREADS_PER_SM:
-            raise ValueError(
-                f"blocks_per_sm: expected at most {THREADS_PER_SM} threads, got {self.blocks_per_sm} x {self.threads}"
-            )
-        allowed = min(REGISTERS_PER_THREAD, REGISTERS_PER_SM // (self.blocks_per_sm * self.threads))
-        if self.least_registers > allowed:
-            raise ValueError(f"expected numbers for at most {allowed} registers a thread, got {self.least_registers}")
+        check_fits(self.shared_bytes, self.threads, self.blocks_per_sm, self.least_registers)
 
     @property
     def threads(self) -> int:

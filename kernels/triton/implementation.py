@@ -35,15 +35,12 @@ class TritonImplementation:
         """
         import torch
 
-        from ...dispatch import unavailable
-        from ..common import check_device
+        from ..common import check_triton
 
         device = torch.device(device)
-        reason = check_device(dtype, device) or unavailable("triton", device)
+        reason = check_triton(dtype, device)
         if reason is not None:
             return reason
-        if device.type == "cpu" and dtype == torch.bfloat16:
-            return "Triton's interpreter computes bfloat16 dot products wrongly; use float16 or float32 on the CPU"
         if device.type == "cuda":
             shared = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
             if shared < SHARED_BYTES:

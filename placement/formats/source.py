@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import read_text
 from .recorded import CountsFile
 
 ALL = "all"  # the domain of formats that have none
@@ -52,12 +53,7 @@ class Source:
 
     def text(self) -> str:
         """The file as UTF-8. Raises ValueError."""
-        try:
-            return self.path.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise ValueError(f"{self.path}: cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{self.path}: not a text file: {error}") from error
+        return read_text(self.path, "text")
 
     def _array(self) -> NDArray[Any]:
         try:

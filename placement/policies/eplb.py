@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answer import Answer, evenly
-from ..problem import Problem, check_whole
+from ..checks import check_whole
+from ..problem import Problem
 from .greedy import checked_layers
 from .packing import Copies, Room, pack
 from .policy import check_by

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ...reference import LayerSpec
 from ..answer import Answer, one_each
-from ..problem import Problem, check_whole, per_rank
+from ..checks import check_whole
+from ..problem import Problem, per_rank
 from .fixed import aga_ranks
 from .packing import Copies, Room, pack
 from .policy import check_by, chunk_lengths, even_lengths

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from mohge.dispatch.cuda.engine import TensorMap
 from mohge.kernels.cupy import launch
 from mohge.kernels.cupy.config import Config, Configuration, PersistentConfig, WgmmaConfig
 from mohge.kernels.cupy.implementation import CupyImplementation
 from mohge.kernels.cupy.shipped import PERSISTENT, WGMMA_CONFIGS
 from mohge.reference import LayerSpec
+from tests.kernels.planted import Fault, PatchedEngine
 
 LIMIT = {torch.float16: 1e-3, torch.bfloat16: 8e-3}  # relative Frobenius error
 WGMMA = WgmmaConfig(block_m=128, block_n=128, stages=3)
@@ -124,20 +123,6 @@ def test_auto_takes_the_persistent_kernels_for_many_rows_and_phases_repeat(host_
 # ---- faults: a line of the sources replaced by a wrong one must be noticed
 
 
-@dataclass(frozen=True)
-class Fault:
-    """`right` occurs in `file` and becomes `wrong`; kinds: what the host twin may say, "error" for wrong numbers."""
-
-    name: str
-    file: str
-    right: str
-    wrong: str
-    kinds: set[str]
-
-    def __str__(self) -> str:
-        return f"{self.file.split('.')[0]}-{self.name.replace(' ', '-')}"
-
-
 TILE = "hopper_tile.cuh"
 FULL_WAIT = "chip::barrier_wait(ring.full + place.stage, place.phase);"
 EMPTY_WAIT = "chip::barrier_wait(ring.empty + place.stage, place.phase ^ 1);"
@@ -177,23 +162,6 @@ FAULTS = [
 ]  # fmt: skip
 
 
-class PatchedEngine:
-    """Loads from another folder what a launcher asks of its own, and may change the boxes of tensor maps."""
-
-    def __init__(self, engine: Any, folder: Path, short: int = 0) -> None:
-        self._engine, self._folder, self._short = engine, folder, short
-
-    def load(self, source_file: Path, defines: Any) -> Any:
-        module, short = self._engine.load(self._folder / source_file.name, defines), self._short
-
-        class Module:
-            def launch(self, name: str, grid: Any, block: Any, args: Any, *rest: Any, **how: Any) -> None:
-                args = [replace(a, box_rows=a.box_rows - short) if isinstance(a, TensorMap) else a for a in args]
-                module.launch(name, grid, block, args, *rest, **how)
-
-        return Module()
-
-
 def noticed(version: str, engine: Any, make_problem: Any) -> tuple[str, str]:
     """The kind of the fault that running a layer reports, "error" for wrong numbers, and its text."""
     case = Case("faulty", 264, (8, 200), 2, 45)
@@ -206,11 +174,7 @@ def noticed(version: str, engine: Any, make_problem: Any) -> tuple[str, str]:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_planted_fault_is_noticed(fault: Fault, host_engine: Any, make_problem: Any, tmp_path: Path) -> None:
-    for source in launch.FOLDER.glob("*.cu*"):
-        shutil.copy(source, tmp_path)
-    text = (tmp_path / fault.file).read_text()
-    assert fault.right in text, f"{fault.file} no longer holds {fault.right!r}"
-    (tmp_path / fault.file).write_text(text.replace(fault.right, fault.wrong))
+    fault.plant(tmp_path)
     version = "persistent" if fault.file == PERSISTENT_CU else "wgmma"
     kind, says = noticed(version, PatchedEngine(host_engine, tmp_path), make_problem)
     assert kind in fault.kinds, says

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from mohge.kernels.cupy.config import Config, MmaConfig, TileConfig
 from mohge.kernels.cupy.implementation import CupyImplementation
 from mohge.kernels.cupy.shipped import MMA_CONFIGS, TILE_CONFIGS
 from mohge.reference import DenseExpert, ExpertWeights, LayerSpec, Routing, expert_ffn
+from tests.kernels.planted import Fault, PatchedEngine
 
 TILE = TileConfig(block_m=16, block_n=16, block_k=4, thread_m=4, thread_n=2)
 MMA = MmaConfig(block_m=32, block_n=32, block_k=16, stages=3, warps_m=2, warps_n=2)
@@ -208,20 +208,6 @@ def test_phases_in_order_give_the_result_of_the_call_and_repeat(host_engine: Any
 # ---- faults: a line of the sources replaced by a wrong one must be noticed
 
 
-@dataclass(frozen=True)
-class Fault:
-    """`right` occurs in `file` and becomes `wrong`; kinds: what the host twin may say, "error" for wrong numbers."""
-
-    name: str
-    file: str
-    right: str
-    wrong: str
-    kinds: set[str]
-
-    def __str__(self) -> str:
-        return f"{self.file.split('.')[0]}-{self.name.replace(' ', '-')}"
-
-
 WAIT = "chip::cp_async_wait<STAGES - 2>();"
 BARRIER = "chip::block_barrier();  // slice `step`"
 END = "deposit(buffer);\n        chip::block_barrier();"
@@ -242,22 +228,8 @@ TILE_FAULTS = [
 ]
 
 
-class PatchedEngine:
-    """Loads from another folder what a launcher asks of its own."""
-
-    def __init__(self, engine: Any, folder: Path) -> None:
-        self._engine, self._folder = engine, folder
-
-    def load(self, source_file: Path, defines: Any) -> Any:
-        return self._engine.load(self._folder / source_file.name, defines)
-
-
 def run_with_fault(fault: Fault, version: str, config: Config, engine: Any, folder: Path) -> None:
-    for source in launch.FOLDER.glob("*.cu*"):
-        shutil.copy(source, folder)
-    text = (folder / fault.file).read_text()
-    assert fault.right in text, f"{fault.file} no longer holds {fault.right!r}"
-    (folder / fault.file).write_text(text.replace(fault.right, fault.wrong))
+    fault.plant(folder)
     problem = Problem.of(Case("faulty", 40, (8, 33), 2, random_ids(45, [0, 1, 2, 3], 2)))
     implementation = CupyImplementation(version, PatchedEngine(engine, folder), config)
     if problem.error(problem.run(implementation, torch.float16)) > LIMIT[torch.float16]:
