@@ -33,7 +33,7 @@ UNDEFINED = "bounds,shift,integer-divide-by-zero,signed-integer-overflow"
 CHECKED = (*COMMON, "-O1", "-w", "-fno-threadsafe-statics", "-fno-tree-loop-distribute-patterns", "-ffp-contract=off",
            f"-fsanitize=thread,{UNDEFINED}", "-fno-sanitize-recover=all")  # fmt: skip
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(')
-GUARD_BYTES = 4096
+GUARD_BYTES = 1 << 18  # more than a tile of rows: what a kernel writes past a tensor must not reach another one
 TENSOR_MAP_BYTES = 128
 LIMITS = (2**31 - 1, 65535, 65535)
 MOST_THREADS = 1024

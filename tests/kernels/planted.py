@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mohge.dispatch.cuda.engine import TensorMap
 from mohge.kernels.cupy import launch
 
@@ -35,15 +33,8 @@ class Fault:
         (folder / self.file).write_text(text.replace(self.right, self.wrong))
 
 
-GAP = 1 << 20  # bytes, more than a tile reaches past its rows
-
-
 class PatchedEngine:
-    """Loads from another folder what a launcher asks of its own, and may shorten the boxes of tensor maps.
-
-    Every tensor is given with a gap around it: what a fault writes past one would else fall into whatever the
-    allocator has put there, another argument among others, and be called by another name from run to run.
-    """
+    """Loads from another folder what a launcher asks of its own, and may shorten the boxes of tensor maps."""
 
     def __init__(self, engine: Any, folder: Path, short: int = 0) -> None:
         self._engine, self._folder, self._short = engine, folder, short
@@ -54,16 +45,6 @@ class PatchedEngine:
         class Module:
             def launch(self, name: str, grid: Any, block: Any, args: Any, *rest: Any, **how: Any) -> None:
                 args = [replace(a, box_rows=a.box_rows - short) if isinstance(a, TensorMap) else a for a in args]
-                given = [apart(a) if isinstance(a, torch.Tensor) else a for a in args]
-                module.launch(name, grid, block, given, *rest, **how)
-                for own, used in zip(args, given, strict=True):
-                    if isinstance(own, torch.Tensor):
-                        own.copy_(used)
+                module.launch(name, grid, block, args, *rest, **how)
 
         return Module()
-
-
-def apart(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy with `GAP` bytes of nobody's memory before and behind it."""
-    room = torch.zeros(2 * GAP + tensor.numel() * tensor.itemsize, dtype=torch.uint8)
-    return room[GAP : len(room) - GAP].view(tensor.dtype).view(tensor.shape).copy_(tensor)
