@@ -52,7 +52,7 @@ class Entry:
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "triton": Entry("triton", ".triton"),
-    "cupy": Entry("cupy", ".cupy"),
+    "cupy": Entry("cupy", ".cupy.implementation"),
     "numba": Entry("numba", ".numba"),
     "numba_mma": Entry("numba_mma", ".numba.mma"),
     "padded_bmm": Entry("padded_bmm", ".padded_bmm"),

@@ -19,6 +19,7 @@ CASE_S, JOB_S = 8.0, 60.0
 WATCHED_S = 84.0  # telemetry: 7 s for each of a dozen implementations, on the largest case
 TIMED = 2.5  # --seconds is spent hot and cold, a quarter of it each on phases and end to end
 EVERYTHING = "all,peers"
+LADDER = "all,ladder"  # each version beside the implementation that chooses among them, and the baselines
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -43,6 +44,11 @@ class Where:
         """Everything that competes, as the command line names it."""
         return EVERYTHING if self.device != "cpu" else "padded_bmm,torch_loop"
 
+    @property
+    def ladder(self) -> str:
+        """The versions of ours and what they are timed beside."""
+        return LADDER if self.device != "cpu" else f"{self.implementations},ladder"
+
     def found(self, pattern: str) -> Path | None:
         """The first trace of this pattern."""
         return next(iter(sorted(self.traces.glob(pattern))), None)
@@ -62,7 +68,10 @@ def check(where: Where) -> list[Step]:
         Step("doctor", lambda _s, out: mohge("doctor", "--json", f"{out}/doctor.json"), 20, most=60),
         Step("facts", lambda _s, _out: ["sh", "-c", f"{facts}; true"], 10, most=30),
         Step(
-            "small", _small("torch_loop,padded_bmm,triton,cupy,torch_grouped_mm,numba,numba_mma", where), 60, most=120
+            "small",
+            _small("torch_loop,padded_bmm,triton,cupy,torch_grouped_mm,numba,numba_mma,ladder", where),
+            70,
+            most=140,
         ),
     ]
     for name, paths, estimate in gpu_tests():
@@ -71,13 +80,17 @@ def check(where: Where) -> list[Step]:
 
 
 def grid(where: Where) -> list[Step]:
-    """Layer and phases of everything that competes: made and recorded loads on mohge-3b, then layers of others."""
+    """Layer and phases of everything that competes: made and recorded loads on mohge-3b, the ladder of versions there,
+    then layers of others.
+    """
     loads = where.found("olmoe*.counts.csv")
     chosen = ["--trace", str(loads), "--domain", "arxiv", "--layer", "7"] if loads else []
     routings = ["--routing", "uniform", "--routing", "zipf:1.0", *chosen]
     sizes = where.tokens.count(",") + 1
     cases = sizes * (3 if loads else 2)
     steps = [_timed("mohge-3b", _bench(where, "mohge-3b", cases, *routings), cases, 270, most=400)]
+    rungs = _bench(where, "mohge-3b", sizes, "--routing", "uniform", telemetry="off", names=where.ladder)
+    steps.append(_timed("ladder", rungs, sizes, 100))
     tokens = where.found("*.topk.npz")
     # With one GPU of 80 GB the float32 weights of all but these two are too long in the making.
     if tokens:
@@ -86,12 +99,12 @@ def grid(where: Where) -> list[Step]:
                 "gpt-oss",
                 _bench(where, "gpt-oss-20b-hetero", sizes, "--trace", str(tokens), telemetry="off"),
                 sizes,
-                110,
+                100,
             )
         )
     ours = _bench(where, "mohge-3b-uniform", sizes, "--routing", "uniform", telemetry="off")
     theirs = _bench(where, "olmoe-1b-7b", sizes, "--routing", "uniform", telemetry="off")
-    return [*steps, _timed("uniform", ours, sizes, 90), _timed("olmoe", theirs, sizes, 90)]
+    return [*steps, _timed("uniform", ours, sizes, 85), _timed("olmoe", theirs, sizes, 75)]
 
 
 def tune(where: Where) -> list[Step]:
@@ -212,8 +225,8 @@ def _timed(name: str, command: Command, cases: int, estimate: float, most: float
     return Step(name, command, estimate, least=min(estimate, JOB_S / 2 + CASE_S * cases / 4), most=most)
 
 
-def _bench(where: Where, spec: str, cases: int, *words: str, telemetry: str = "auto") -> Command:
-    """`mohge bench` with the seconds a case that fit the time granted."""
+def _bench(where: Where, spec: str, cases: int, *words: str, telemetry: str = "auto", names: str = "") -> Command:
+    """`mohge bench` with the seconds a case that fit the time granted. names: others than everything that competes."""
 
     def command(seconds: float, out: str) -> list[str]:
         each = max(
@@ -221,7 +234,7 @@ def _bench(where: Where, spec: str, cases: int, *words: str, telemetry: str = "a
             min(4.0, (seconds - JOB_S - CASE_S * cases - (WATCHED_S if telemetry == "auto" else 0)) / (TIMED * cases)),
         )
         how = ["--seconds", f"{each:.2f}", "--timeout", "90", "--telemetry", telemetry, "--no-report", "--out", out]
-        what = ["--spec", spec, "--tokens", where.tokens, "--implementations", where.implementations]
+        what = ["--spec", spec, "--tokens", where.tokens, "--implementations", names or where.implementations]
         return mohge("bench", "--device", where.device, *what, *words, *how)
 
     return command

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ...reference import ExpertWeights, LayerSpec
+from ..runner.grids import check_implementations
 
 # Widths and rows that no tile divides, an expert without rows, and two token counts in one process: a second, smaller
 # call finds what the first left behind.
@@ -16,11 +17,15 @@ TOKENS = (37, 5)
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 1 when an implementation that supports the layer fails it, or none does."""
     parser = argparse.ArgumentParser(prog="python -m mohge.bench.batch.small", description=__doc__)
-    parser.add_argument("--implementations", required=True, help="separated by commas")
+    parser.add_argument("--implementations", required=True, help="separated by commas: names, all, peers, ladder")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16")
     asked = parser.parse_args(arguments)
-    outcomes = [_tried(name, asked.device, asked.dtype) for name in asked.implementations.split(",")]
+    try:
+        names = check_implementations(asked.implementations) or ()
+    except ValueError as error:
+        parser.error(str(error))
+    outcomes = [_tried(name, asked.device, asked.dtype) for name in names]
     return 0 if all(found is not False for found in outcomes) and any(outcomes) else 1
 
 

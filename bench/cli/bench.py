@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...kernels import IMPLEMENTATIONS
-from ..peers import PEERS
+from ..peers import PEERS, VERSIONS
 from ..records import check_writable
 from ..runner.grids import REAL, check_device, check_dtype, check_implementations, check_memory
 from ..runner.jobs import Job, Source, TimingLimits
@@ -40,8 +40,8 @@ def bench(
     implementations: Annotated[
         str | None,
         typer.Option(
-            help=f"Separated by commas, out of {', '.join(IMPLEMENTATIONS)}; and, as rivals, {', '.join(PEERS)}; "
-            "all for ours, peers for the rivals."
+            help=f"Separated by commas, out of {', '.join(IMPLEMENTATIONS)}; as rivals {', '.join(PEERS)}; versions of "
+            f"ours {', '.join(VERSIONS)}; all for ours, peers for the rivals, ladder for the versions."
         ),
     ] = None,
     trace: Annotated[Path | None, typer.Option(help="Recorded routing (see mohge place) as one more routing.")] = None,

@@ -50,7 +50,10 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     implementations: Annotated[
         str | None,
-        typer.Option(help="Separated by commas: names, all for ours, peers for the rivals; ours where none is named."),
+        typer.Option(
+            help="Separated by commas: names, all for ours, peers for the rivals, ladder for versions of ours; ours where"
+            " none is named."
+        ),
     ] = None,
     timer: TimerOption = "auto",
     minutes: Annotated[float, typer.Option(help="About how long measuring may take.", min=0.05)] = 1.0,

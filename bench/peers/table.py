@@ -1,17 +1,19 @@
-"""The peers by name, each imported when first used, and everything that can be measured: ours and theirs."""
+"""The peers by name, each imported when first used, and everything that can be measured: ours, theirs, our versions."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 from collections import ChainMap
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from importlib import metadata
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...kernels import IMPLEMENTATIONS, Implementation, load
 from ...kernels.table import Entry
+from .ladder import VERSIONS
 
 if TYPE_CHECKING:
     import torch
@@ -70,20 +72,26 @@ PEERS: dict[str, Peer] = {
 
 # Their kernels are Triton's: on a CPU they run only interpreted, in a time that says nothing.
 TRITON_PEERS = ("liger", "moe_ops", "triton_per_group")
-# Everything that may compete, by name; a live view of both tables.
-CONTESTANTS: MutableMapping[str, Implementation] = ChainMap[str, Implementation]({}, IMPLEMENTATIONS, {**PEERS})
+# Everything that may compete, by name; a live view of all tables.
+CONTESTANTS: MutableMapping[str, Implementation] = ChainMap[str, Implementation](
+    {}, IMPLEMENTATIONS, {**PEERS}, {**VERSIONS}
+)
+# Words that stand for several names.
+SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"all": tuple(IMPLEMENTATIONS), "peers": tuple(PEERS), "ladder": tuple(VERSIONS)}
+)
 
 
 def contestant(name: str) -> Implementation:
-    """The implementation or peer called `name`.
+    """The implementation, peer or version called `name`.
 
-    Raises ValueError for an unknown name, with the nearest known one, and for one of ours whose libraries cannot be
-    imported; a peer that is not installed says so in `supports`.
+    Raises ValueError for an unknown name, with the nearest known one or set, and for one of ours whose libraries cannot
+    be imported; a peer that is not installed and a version that cannot be imported say so in `supports`.
     """
     if name not in CONTESTANTS:
-        near = difflib.get_close_matches(str(name), [*IMPLEMENTATIONS, *PEERS], n=1)
+        near = difflib.get_close_matches(str(name), [*SETS, *IMPLEMENTATIONS, *PEERS, *VERSIONS], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
-        known = f"{', '.join(IMPLEMENTATIONS)}; peers: {', '.join(PEERS)}"
+        known = f"{', '.join(IMPLEMENTATIONS)}; peers: {', '.join(PEERS)}; ladder: {', '.join(VERSIONS)}"
         raise ValueError(f"unknown implementation {name!r}{hint} Known: {known}")
     return load(name) if name in IMPLEMENTATIONS else CONTESTANTS[name]
 

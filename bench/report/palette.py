@@ -4,14 +4,19 @@ The first six colours are those of Okabe and Ito (2008), told apart by colour-bl
 beside them so that no two of the twelve lie closer than those six do among themselves, as seen with normal vision and
 without each of the three cones, and so that every one stands out from a white and from a dark page. Markers and
 hatching repeat what colours say for print.
+
+Versions of an implementation have shades of its colour, by their place in the ladder: as far from each other and from
+the implementation itself as the twelve among themselves, and from the others far enough beside a marker of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from ..peers import LADDERS
 
 # In the order of every legend: ours, the baselines, the peers.
-COLOURS = {
+_COLOURS = {
     "triton": "#0072B2",
     "cupy": "#009E73",
     "numba": "#CC79A7",
@@ -25,7 +30,7 @@ COLOURS = {
     "triton_per_group": "#9988FF",
     "cupy_per_group": "#775566",
 }
-MARKERS = {
+_MARKERS = {
     "triton": "diamond",
     "cupy": "star",
     "numba": "cross",
@@ -39,6 +44,28 @@ MARKERS = {
     "triton_per_group": "diamond-tall",
     "cupy_per_group": "star-square",
 }
+# From the simplest version to the most involved.
+_SHADES = {"cupy": ("#445544", "#669955", "#889933", "#77CC33", "#22CC88", "#005511")}
+_SHAPES = {"cupy": ("triangle-left", "triangle-nw", "hexagon2", "diamond-wide", "triangle-ne", "triangle-sw")}
+
+
+def _with_versions(own: Mapping[str, str], kinds: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """What each implementation has, and after it what its versions have, as far as there are enough for them."""
+    return {
+        name: value
+        for family, mine in own.items()
+        for name, value in (
+            (family, mine),
+            *(
+                (f"{family}_{one}", kind)
+                for one, kind in zip(LADDERS.get(family, ()), kinds.get(family, ()), strict=False)
+            ),
+        )
+    }
+
+
+COLOURS = _with_versions(_COLOURS, _SHADES)
+MARKERS = _with_versions(_MARKERS, _SHAPES)
 # For implementations that came later than this file: the name alone says which, so that it is the same in every report.
 _OTHER_COLOURS = ("#7F7F7F", "#A6761D", "#3E8E8E", "#8C6BB1", "#B5566B")
 _OTHER_MARKERS = ("hexagon", "star-diamond", "bowtie", "hourglass", "star-triangle-up", "triangle-right", "octagon")

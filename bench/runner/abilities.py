@@ -12,7 +12,7 @@ from typing import Any
 
 from ...kernels import IMPLEMENTATIONS, load
 from ...reference import LayerSpec
-from ..peers import PEERS, TRITON_PEERS
+from ..peers import LADDERS, PEERS, TRITON_PEERS, VERSIONS
 from ..telemetry import probe_nvml
 from ..timing import check_way
 from .grids import find_traces
@@ -61,6 +61,7 @@ def abilities() -> list[Ability]:
     return (
         [implementation_ability(name) for name in IMPLEMENTATIONS]
         + [peer_ability(name) for name in PEERS]
+        + [ladder_ability(family) for family in LADDERS]
         + [
             Ability("reference", "complete", "NumPy float64"),
             Ability("placement", "complete", "policies and bounds in NumPy"),
@@ -113,6 +114,20 @@ def peer_ability(name: str) -> Ability:
     if name in TRITON_PEERS:
         return Ability(name, "interpreted", f"{version}correct results on a scaled-down spec, no times", GPU_REMEDY)
     return Ability(name, "measured", f"{version}on the CPU", GPU_REMEDY + " for GPU times")
+
+
+def ladder_ability(family: str) -> Ability:
+    """Which versions of an implementation can be measured on this machine, and why the others cannot."""
+    import torch
+
+    part, gpu = f"ladder of {family}", cuda_device()
+    if not gpu:
+        return Ability(part, "no", f"{NO_GPU}: no version of it is timed", GPU_REMEDY)
+    case = (LayerSpec.preset("mohge-3b"), torch.bfloat16, torch.device("cuda"))
+    reasons = {name: one.supports(*case) for name, one in VERSIONS.items() if one.family == family}
+    able = [name for name, reason in reasons.items() if reason is None]
+    unable = [f"not {name}: {reason}" for name, reason in reasons.items() if reason is not None]
+    return Ability(part, "measured" if able else "no", "; ".join([*filter(None, [", ".join(able)]), *unable]))
 
 
 def _triton() -> Ability:

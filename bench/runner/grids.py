@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...kernels import IMPLEMENTATIONS
 from ...reference import LayerSpec, expert_parameters
-from ..peers import PEERS, contestant
+from ..peers import SETS, contestant
 from ..workloads import DTYPES, open_trace
 from .jobs import Job, Source, TimingLimits, scaled_down
 
@@ -202,14 +202,13 @@ def check_device(device: str) -> str:
 
 
 def check_implementations(names: str | None) -> tuple[str, ...] | None:
-    """Names from a comma-separated text, each once and checked; "all" stands for ours, "peers" for all peers.
-    Raises ValueError for an unknown one.
+    """Names from a comma-separated text, each once and checked; "all" stands for ours, "peers" for all peers, "ladder"
+    for the versions of ours. Raises ValueError for an unknown one.
     """
     if names is None:
         return None
     given = (name.strip() for name in names.split(",") if name.strip())
-    several = {"all": tuple(IMPLEMENTATIONS), "peers": tuple(PEERS)}
-    chosen = tuple(dict.fromkeys(each for name in given for each in several.get(name, (name,))))
+    chosen = tuple(dict.fromkeys(each for name in given for each in SETS.get(name, (name,))))
     for name in chosen:
         contestant(name)
     return chosen

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mohge.bench.cli.options import resolve_spec
-from mohge.bench.peers import PEERS
+from mohge.bench.peers import PEERS, SETS, VERSIONS
 from mohge.bench.plugin.fixture import GpuBenchmark, Work
 from mohge.bench.plugin.hooks import refuse_conflicts
 from mohge.bench.plugin.layers import LayerBench
@@ -60,7 +60,8 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption("--suite-specs", metavar="A,B", help="Presets, preset/4 (its width divided by 4) or TOML files.")
     group.addoption("--suite-tokens", metavar="N,M", help="Batch sizes.")
     group.addoption("--suite-routings", metavar="A,B", help="router, zipf:1.2, hot_set:0.1,0.8, ... or trace files.")
-    group.addoption("--suite-implementations", metavar="A,B", help=f"Out of {', '.join([*IMPLEMENTATIONS, *PEERS])}.")
+    named = f"Out of {', '.join([*IMPLEMENTATIONS, *PEERS, *VERSIONS])}; {', '.join(SETS)} for several."
+    group.addoption("--suite-implementations", metavar="A,B", help=named)
     group.addoption("--suite-dtype", metavar="DTYPE", default="auto", help="float32, float16, bfloat16 or auto.")
     group.addoption("--suite-seconds", metavar="S", type=float, help="Longest time per measurement, for all rivals.")
 

@@ -16,6 +16,7 @@ from typing import Any
 from ...kernels import IMPLEMENTATIONS, load, tuned
 from ...kernels.tunable import Tunable, Value
 from ...reference import LayerSpec
+from ..peers import VERSIONS
 from ..records import source_hash
 from ..runner.jobs import Source
 from ..workloads import Case, routing_counts
@@ -136,10 +137,10 @@ class StudyTask:
 
 
 def load_tunable(name: str) -> Tunable:
-    """The implementation to tune: a name of the table, or "module:attribute". Raises ValueError."""
+    """The implementation to tune: a name of the table, a version, or "module:attribute". Raises ValueError."""
     module, colon, attribute = name.partition(":")
     if not colon:
-        found: object = load(name)
+        found: object = VERSIONS[name].load() if name in VERSIONS else load(name)
     else:
         try:
             found = getattr(importlib.import_module(module), attribute)

@@ -10,7 +10,3 @@ persistent  the same in blocks that walk the work list, with ping-pong for narro
 Each version is one launch per GEMM for all experts, whatever their widths: fc1 gathers the rows of x as it loads them
 and ends with SwiGLU, fc2 writes rows in plan order, and dispatch combines them.
 """
-
-from .implementation import IMPLEMENTATION
-
-__all__ = ["IMPLEMENTATION"]

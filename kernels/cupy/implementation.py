@@ -184,7 +184,7 @@ class CupyImplementation:
             offered=offered(versions),
             parse=lambda values: self._parse(values, spec, dtype),
             fixed=self._fixed,
-            tunable=self.version == "auto",  # rows of the table may name any version
+            tunable=self.version == "auto" or self.name != "cupy",  # rows of cupy may name any version
         )
 
 

@@ -15,6 +15,8 @@ from mohge.bench.batch.runner import Batch
 from mohge.bench.batch.small import main as small
 from mohge.bench.batch.step import Step, planned
 from mohge.bench.batch.summary import first_errors
+from mohge.bench.peers import VERSIONS
+from mohge.bench.runner.grids import check_implementations
 
 HANGS = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('begun', flush=True); time.sleep(60)"
 
@@ -33,6 +35,23 @@ class TestPlans:
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[0] for line in lines[1 : len(steps) + 1]] == [step.name for step in steps]
         assert not Path("gpu-results", part).exists()
+
+    def test_the_ladder_is_timed_beside_the_others_and_before_other_layers(self) -> None:
+        steps = PARTS["grid"](Where())
+        place = [step.name for step in steps].index("ladder")
+        assert place == 1
+        assert planned(steps, BUDGET_S)[place] >= steps[place].estimate
+        words = steps[place].command(steps[place].estimate, "out")
+        given = {word: words[at + 1] for at, word in enumerate(words) if word.startswith("--") and at + 1 < len(words)}
+        assert given["--tokens"].split(",")[:2] == ["16384", "64"]
+        names = check_implementations(given["--implementations"])
+        assert names is not None
+        assert {"triton", "cupy", "numba", "numba_mma", "padded_bmm", "torch_grouped_mm", *VERSIONS} <= {*names}
+        tried = PARTS["grid"](Where("cpu"))[place].command(60, "out")
+        assert check_implementations(tried[tried.index("--implementations") + 1]) == (
+            *("padded_bmm", "torch_loop"),
+            *VERSIONS,
+        )
 
     def test_what_one_does_not_need_is_the_nexts(self) -> None:
         first, second, third = (step(name, "", estimate=10.0) for name in "abc")
@@ -91,6 +110,11 @@ class TestSmall:
     def test_the_small_layer_is_checked(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert small(["--device", "cpu", "--dtype", "float32", "--implementations", "torch_loop,padded_bmm"]) == 0
         assert capsys.readouterr().out.count("passed") == 4
+
+    def test_names_are_checked_before_anything_is_done(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit, match="2"):
+            small(["--device", "cpu", "--implementations", "torch_loop,leder"])
+        assert "did you mean 'ladder'?" in capsys.readouterr().err
 
     def test_a_failure_is_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from mohge.kernels.torch_loop import TorchLoopLayer

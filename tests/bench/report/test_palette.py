@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mohge.bench.peers import CONTESTANTS
+from mohge.bench.peers import CONTESTANTS, LADDERS, VERSIONS, family_of
 from mohge.bench.report.palette import COLOURS, MARKERS, colour, ordered
 
 
@@ -50,11 +50,34 @@ def _lab(code: str, eyes: str) -> tuple[float, float, float]:
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
+OKABE_ITO = 16  # what its six keep among themselves is 16.05
+
+
+def _nearest(names: list[str], others: list[str], eyes: str) -> float:
+    pairs = [(_lab(COLOURS[a], eyes), _lab(COLOURS[b], eyes)) for a in names for b in others if a != b]
+    return min(math.dist(one, other) for one, other in pairs)
+
+
 @pytest.mark.parametrize("eyes", _SEEN)
 def test_colours_are_told_apart_with_any_eyes(eyes: str) -> None:
-    labs = [_lab(code, eyes) for code in COLOURS.values()]
-    near = min(math.dist(one, other) for place, one in enumerate(labs) for other in labs[:place])
-    assert near > 16  # the six of Okabe and Ito among themselves: 16.05
+    names = [name for name in COLOURS if family_of(name) is None]
+    assert _nearest(names, names, eyes) > OKABE_ITO
+
+
+@pytest.mark.parametrize("eyes", _SEEN)
+@pytest.mark.parametrize("family", LADDERS)
+def test_versions_are_told_apart_with_any_eyes(family: str, eyes: str) -> None:
+    mine = [family, *(name for name in VERSIONS if family_of(name) == family)]
+    assert _nearest(mine, mine, eyes) > OKABE_ITO
+    # A marker of their own tells them from the others, beside which they are seldom drawn.
+    assert _nearest(mine[1:], [name for name in COLOURS if name not in mine], eyes) > OKABE_ITO / 2
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_a_version_is_of_its_family_s_hue(name: str) -> None:
+    (_, a, b), (_, own_a, own_b) = _lab(COLOURS[name], "normal"), _lab(COLOURS[str(family_of(name))], "normal")
+    turned = math.degrees(math.atan2(b, a) - math.atan2(own_b, own_a)) % 360
+    assert min(turned, 360 - turned) < 60  # a green stays a green, a blue a blue
 
 
 @pytest.mark.parametrize("page", ["#ffffff", "#12151b"])
