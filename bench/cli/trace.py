@@ -138,10 +138,10 @@ def _show(seen: Trace, code: int | None, json: str | None) -> None:
 
 def _result(seen: Trace, code: int | None) -> dict[str, Any]:
     """The table as JSON types: metrics in their own units."""
-    times = [reading.t for reading in seen.readings]
+    times = seen.table.times
     windows = seen.windows("program")
-    begin = windows[0][0].t if windows else min(times, default=0.0)
-    end = windows[-1][1] if windows else max(times, default=0.0)
+    begin = windows[0][0].t if windows else float(times[0]) if len(times) else 0.0
+    end = windows[-1][1] if windows else float(times[-1]) if len(times) else 0.0
     metrics = {}
     for name, metric in METRICS.items():
         mean = metric_mean(seen, name, begin, end) if metric.kind != "counter" and name != "throttle" else None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from ..telemetry import METRICS, Reading, Trace, throttle_names
+import numpy as np
+from numpy.typing import NDArray
+
+from ..telemetry import METRICS, Trace, throttle_names
 
 _TITLES = {
     "utilization": "utilization",
@@ -38,31 +42,19 @@ class Counter:
 
 def counters(trace: Trace) -> Iterator[Counter]:
     """Every metric that the trace has, in the order of METRICS, and one for each reason that held clocks back."""
-    present = {name for reading in trace.readings for name in reading.values}
     for name, metric in METRICS.items():
-        if name not in present or metric.unit == "bits":
+        times, values = trace.table.series(name)
+        if not len(times) or metric.unit == "bits":
             continue
         unit, factor = _SHOWN.get(metric.unit, (metric.unit, 1.0))
-        first = _first(trace, name) if metric.kind == "counter" else 0.0
-        yield Counter(f"{_TITLES.get(name, name)} ({unit})", _points(trace.readings, name, factor, first))
-    values = {int(reading.values["throttle"]) for reading in trace.readings if "throttle" in reading.values}
-    reasons = {value: throttle_names(value) for value in sorted(values)}
+        first = values[0] if metric.kind == "counter" else 0.0
+        yield Counter(f"{_TITLES.get(name, name)} ({unit})", _points(times, np.round((values - first) * factor, 6)))
+    times, held = trace.table.series("throttle")
+    reasons = {value: throttle_names(value) for value in np.unique(held).tolist()}
     for reason in dict.fromkeys(reason for names in reasons.values() for reason in names):
-        with_it = {value for value, names in reasons.items() if reason in names}
-        yield Counter(f"held back: {reason.replace('_', ' ')} (0 or 1)", _held(trace.readings, with_it))
+        with_it = np.isin(held, [value for value, names in reasons.items() if reason in names])
+        yield Counter(f"held back: {reason.replace('_', ' ')} (0 or 1)", _points(times, with_it.astype(np.int64)))
 
 
-def _first(trace: Trace, name: str) -> float:
-    return next((reading.values[name] for reading in trace.readings if name in reading.values), 0.0)
-
-
-def _points(readings: tuple[Reading, ...], name: str, factor: float, first: float) -> Iterator[tuple[float, float]]:
-    for reading in readings:
-        if name in reading.values:
-            yield reading.t, round((reading.values[name] - first) * factor, 6)
-
-
-def _held(readings: tuple[Reading, ...], values: Collection[int]) -> Iterator[tuple[float, float]]:
-    for reading in readings:
-        if "throttle" in reading.values:
-            yield reading.t, int(reading.values["throttle"] in values)
+def _points(times: NDArray[Any], values: NDArray[Any]) -> Iterator[tuple[float, float]]:
+    return zip(times.tolist(), values.tolist(), strict=True)

@@ -12,7 +12,7 @@ from ..telemetry import FEWEST_READINGS, MEANS, Trace
 from .curves import Floats, drawn
 from .palette import NEUTRAL, colour, faint
 from .plot import Figure, about, layout, text
-from .traces import Span, between
+from .traces import Span
 
 LANE, SPACE, FOOT = 30, 26, 48  # heights in pixels: of a lane, between panels, of the time axis
 MOST_BANDS = 400  # more cannot be told apart, and slow the page down
@@ -53,18 +53,15 @@ class Curve:
 
 def curves(trace: Trace, begin: float, end: float) -> list[Curve]:
     """The panels that the trace has readings for in [begin, end]."""
-    inside = between(trace, begin, end)
-    clock = np.fromiter((reading.t for reading in inside), np.float64, len(inside)) - begin
+    inside = trace.table.between(begin, end)
     found = []
     for panel in PANELS:
         options = []
         for metric in panel.metrics:
-            given = (reading.values.get(metric, np.nan) for reading in inside)
-            values = np.fromiter(given, np.float64, len(inside)) * panel.factor
-            known = np.isfinite(values)
-            if known.any():
-                options.append(Curve(panel, metric, clock[known], values[known]))
-            if known.sum() >= FEWEST_READINGS:
+            times, values = inside.series(metric)
+            if len(times):
+                options.append(Curve(panel, metric, times - begin, values * panel.factor))
+            if len(times) >= FEWEST_READINGS:
                 # As the means are taken: a better source that gave next to nothing is not the better one.
                 options = options[-1:]
                 break

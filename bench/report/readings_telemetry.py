@@ -10,7 +10,6 @@ from .cases import Group
 from .curves import MOST_POINTS
 from .figures_energy import TokenEnergy, energy_interval, joule_text, token_energies, work_text
 from .formats import NONE, digits, interval_text, is_number, listed, percent_text, whole
-from .traces import between
 
 # What NVML says of this run was measured; other sources tell of other calls, and lend the figures their own name.
 _MEASURED = "nvml"
@@ -74,7 +73,7 @@ def _highest(seen: Mapping[str, Telemetry], field: str, words: str, write: Calla
 
 def thinned_sentence(trace: Trace, begin: float, end: float) -> str:
     """Whether curves over this time show fewer points than there are readings."""
-    count = len(between(trace, begin, end))
+    count = len(trace.table.between(begin, end))
     if count <= MOST_POINTS:
         return ""
     return f"{whole(count)} readings, down-sampled for display: of each stretch the least and the greatest are kept."

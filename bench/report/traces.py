@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..records import Record, Run
-from ..telemetry import Reading, Trace, read_trace
+from ..telemetry import Trace, read_trace
 from .formats import is_number
 
 WHOLE = "layer"  # how the window of the whole call is marked; other names are phases
@@ -62,12 +62,6 @@ def _load(name: str, folder: Path | None) -> Trace | str:
     return trace if trace.readings else f"{name}: a trace without readings"
 
 
-def between(trace: Trace, begin: float, end: float) -> tuple[Reading, ...]:
-    """The readings in [begin, end], on the trace's clock, in s."""
-    first = bisect_left(trace.readings, begin, key=lambda reading: reading.t)
-    return trace.readings[first : bisect_right(trace.readings, end, lo=first, key=lambda reading: reading.t)]
-
-
 def spans_of(trace: Trace) -> list[Span]:
     """Everything the trace marks, by time."""
     return [Span(mark.lane, mark.name, mark.t, end) for mark, end in trace.windows()]
@@ -76,12 +70,18 @@ def spans_of(trace: Trace) -> list[Span]:
 def spans_by_record(spans: Sequence[Span], records: Sequence[Record]) -> list[list[Span]]:
     """The spans of each record: from its own window until the next record's in the same lane."""
     found: list[list[Span]] = [[] for _ in records]
-    known = [(begin_of(record), place) for place, record in enumerate(records)]
-    starts = sorted((begin, place) for begin, place in known if begin is not None)
+    starts: dict[str, list[tuple[float, int]]] = {}
+    for place, record in enumerate(records):
+        begin = begin_of(record)
+        if begin is not None:
+            starts.setdefault(record.implementation, []).append((begin, place))
+    for mine in starts.values():
+        mine.sort()
     for span in spans:
-        mine = [p for begin, p in starts if begin <= span.begin + _SLACK_S and records[p].implementation == span.lane]
-        if mine:
-            found[mine[-1]].append(span)
+        mine = starts.get(span.lane, [])
+        before = bisect_right(mine, span.begin + _SLACK_S, key=lambda start: start[0])
+        if before:
+            found[mine[before - 1][1]].append(span)
     return found
 
 

@@ -7,6 +7,7 @@ from .clocks import SourceClocks, clock_watch
 from .nvml import NvmlSource
 from .nvml_device import find_device, torch_uuid
 from .probe import Probe, probe_nvml
+from .readings import Readings
 from .recorded import RecordedSource
 from .sampler import Sampler
 from .source import (
@@ -52,6 +53,7 @@ __all__ = [
     "NvmlSource",
     "Probe",
     "Reading",
+    "Readings",
     "RecordedSource",
     "Replay",
     "Sampler",

@@ -39,9 +39,11 @@ class Sampler:
         self._source = source if source == LIVE else str(Path(source).absolute())
         self._process: subprocess.Popen[str] | None = None
         self._writer: TraceWriter | None = None
+        self._start = 0  # of this stretch in the file
 
     def before(self) -> None:
         """Start sampling; returns when the first reading is in the file. Raises UnavailableError with the reason."""
+        self._start = self.path.stat().st_size if self.path.exists() else 0
         arguments = {"path": str(self.path.absolute()), "source": self._source, "gpu": self._gpu}
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed in after)
         self._process = subprocess.Popen(
@@ -90,8 +92,8 @@ class Sampler:
             self._writer = None
 
     def results(self) -> Trace:
-        """What is in the file so far. Raises ValueError."""
-        return read_trace(self.path)
+        """What this sampler wrote so far, whatever was in the file before. Raises ValueError."""
+        return read_trace(self.path, self._start)
 
     def _mark(self, mark: str, lane: str, name: str) -> None:
         if self._writer is not None:

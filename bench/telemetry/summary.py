@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -50,7 +51,7 @@ def summarize(trace: Trace, window: Window, name: str = "") -> Telemetry:
     Raises ValueError for a window without a reading.
     """
     begin, end = window.begin_s, window.end_s
-    inside = [reading for reading in trace.readings if begin <= reading.t <= end]
+    inside = len(trace.table.between(begin, end))
     if not inside:
         raise ValueError(f"telemetry: expected readings in a window of {end - begin:.1f} s, got none")
     means = {target: _best(trace, metrics, begin, end) for target, metrics in MEANS.items()}
@@ -67,7 +68,7 @@ def summarize(trace: Trace, window: Window, name: str = "") -> Telemetry:
     ours = trace.header.source == "nvml" and energy is not None and energy.joules > 0
     return Telemetry(
         window_s=end - begin,
-        samples=len(inside),
+        samples=inside,
         source=trace.header.source,
         **{target: mean.value for target, mean in found.items()},
         energy_j=energy.joules if energy else None,
@@ -121,8 +122,10 @@ def metric_mean(trace: Trace, metric: str, begin: float, end: float) -> Mean | N
 def throttle_shares(trace: Trace, begin: float, end: float) -> dict[str, float]:
     """The share of readings under each reason that holds the clocks back."""
     _, values = trace.series("throttle", begin, end)
-    names = [name for value in values for name in throttle_names(value)]
-    return {name: names.count(name) / len(values) for name in dict.fromkeys(names)}
+    counts: Counter[str] = Counter()
+    for value, count in Counter(values).items():
+        counts.update(dict.fromkeys(throttle_names(value), count))
+    return {name: count / len(values) for name, count in counts.items()}
 
 
 def phase_means(trace: Trace, begin: float, end: float) -> dict[str, float]:

@@ -12,12 +12,17 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from .readings import Readings
 from .source import METRICS, Reading
+from .trace_lines import Block, sorted_lines
 
 TRACE = 1  # raised when a line changes its meaning
 FILE_NAME = "trace.jsonl"
@@ -71,18 +76,23 @@ class Header:
 
 @dataclass(frozen=True)
 class Trace:
-    """A trace file: readings and marks by time; cost is None and end empty where the writer was killed."""
+    """A trace file: readings and marks by time; costs are empty and end too where the writer was killed."""
 
     header: Header
-    readings: tuple[Reading, ...]
+    readings: Sequence[Reading]
     marks: tuple[Mark, ...]
     costs: tuple[Cost, ...] = ()
     end: str = ""
 
+    @cached_property
+    def table(self) -> Readings:
+        """The readings as columns."""
+        return self.readings if isinstance(self.readings, Readings) else Readings.of(self.readings)
+
     def series(self, metric: str, begin: float = -math.inf, end: float = math.inf) -> tuple[list[float], list[float]]:
         """Times and values of a metric in the window [begin, end]."""
-        points = [(r.t, r.values[metric]) for r in self.readings if metric in r.values and begin <= r.t <= end]
-        return [t for t, _ in points], [value for _, value in points]
+        times, values = self.table.between(begin, end).series(metric)
+        return times.tolist(), values.tolist()
 
     def windows(self, lane: str | None = None, name: str | None = None) -> list[tuple[Mark, float]]:
         """Every begin mark, of this lane and name where given, with the time of its end (the last reading without)."""
@@ -94,7 +104,7 @@ class Trace:
                 open_marks[key] = mark
             elif key in open_marks:
                 found.append((open_marks.pop(key), mark.t))
-        last = max((reading.t for reading in self.readings), default=-math.inf)
+        last = float(self.table.times.max(initial=-math.inf))
         found += [(mark, max(last, mark.t)) for mark in open_marks.values()]
         chosen = [w for w in found if lane in (None, w[0].lane) and name in (None, w[0].name)]
         return sorted(chosen, key=lambda window: window[0].t)
@@ -113,8 +123,9 @@ class TraceWriter:
 
     def header(self, header: Header) -> None:
         """Open a stretch; on a line of its own also after one that was torn."""
-        size = self._path.stat().st_size
-        torn = bool(size) and self._path.read_bytes()[-1:] != b"\n"
+        with self._path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            torn = file.read(1) not in (b"", b"\n")
         self._write(("\n" if torn else "") + _dumps(header.line()))
 
     def reading(self, reading: Reading) -> None:
@@ -143,38 +154,47 @@ class TraceWriter:
             raise ValueError(f"{self._path}: cannot be written: {error.strerror}") from error
 
 
-def read_trace(path: str | Path) -> Trace:
+def read_trace(path: str | Path, start: int = 0) -> Trace:
     """The trace in a file. A last line that is torn, also that of an earlier stretch, is left out.
 
+    start: the byte from which on it is read: where a stretch was begun, for that one and those after it
     Raises ValueError in one line for what is no trace, with the line where it stops being one.
     """
     try:
-        lines = Path(path).read_bytes().split(b"\n")
+        blocks, others = sorted_lines(Path(path), start)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    tables, torn = _parsed(others)
+    headers = {number for number, table in tables if "trace" in table}
+    whole = {number for number, _ in tables}.union(*(block.numbers.tolist() for block in blocks if torn))
+    for number in torn:
+        if number + 1 in whole - headers:
+            raise ValueError(f"{path}: not a trace: line {number} is not a JSON object")
+    first = min((int(block.numbers[0]) for block in blocks), default=math.inf)
+    if not tables or tables[0][0] not in headers or first < tables[0][0]:
+        raise ValueError(f"{path}: not a trace: expected a header line with the field trace")
+    return _assemble(path, tables, blocks)
+
+
+def _parsed(lines: Iterable[tuple[int, bytes]]) -> tuple[list[tuple[int, dict[str, Any]]], list[int]]:
+    """The objects of lines with their numbers, and the numbers of those that are none."""
     tables: list[tuple[int, dict[str, Any]]] = []
     torn: list[int] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in lines:
         try:
             table = json.loads(line)
             if not isinstance(table, dict):
                 raise ValueError("expected an object")
         except ValueError:
             torn.append(number)
-            continue
-        if torn and number - 1 == torn[-1] and "trace" not in table:
-            raise ValueError(f"{path}: not a trace: line {torn[-1]} is not a JSON object")
-        tables.append((number, table))
-    if not tables or "trace" not in tables[0][1]:
-        raise ValueError(f"{path}: not a trace: expected a header line with the field trace")
-    return _assemble(path, tables)
+        else:
+            tables.append((number, table))
+    return tables, torn
 
 
-def _assemble(path: str | Path, tables: list[tuple[int, dict[str, Any]]]) -> Trace:
+def _assemble(path: str | Path, tables: list[tuple[int, dict[str, Any]]], blocks: list[Block]) -> Trace:
     headers: list[Header] = []
-    readings: list[Reading] = []
+    readings: list[tuple[int, Reading]] = []
     marks: list[Mark] = []
     costs: list[Cost] = []
     unavailable: dict[str, str] = {}
@@ -191,7 +211,7 @@ def _assemble(path: str | Path, tables: list[tuple[int, dict[str, Any]]]) -> Tra
                 unavailable |= table.get("unavailable", {})
                 costs.append(_cost(table["cost"]))
             else:
-                readings.append(_reading(table))
+                readings.append((number, _reading(table)))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a trace: line {number}: {_why(error)}") from error
     for header in headers:
@@ -199,7 +219,27 @@ def _assemble(path: str | Path, tables: list[tuple[int, dict[str, Any]]]) -> Tra
             raise ValueError(f"{path}: expected one device and one boot of the machine, got several")
         unavailable = {**header.unavailable, **unavailable}
     merged = Header(**{**asdict(headers[0]), "unavailable": unavailable})
-    return Trace(merged, tuple(_by_time(readings)), tuple(_by_time(marks)), tuple(costs), end)
+    marks.sort(key=lambda mark: mark.t)
+    return Trace(merged, _together(blocks, readings), tuple(marks), tuple(costs), end)
+
+
+def _together(blocks: Sequence[Block], readings: Sequence[tuple[int, Reading]]) -> Readings:
+    """All readings by time, those of one time as the file has them. readings: with the numbers of their lines."""
+    apart = Readings.of([reading for _, reading in readings])
+    parts = [
+        Readings(block.values[:, block.names.index("t")], dict(zip(block.names, block.values.T, strict=True)))
+        for block in blocks
+    ]
+    parts.append(apart)
+    numbers = np.concatenate([*(block.numbers for block in blocks), [number for number, _ in readings]])
+    times = np.concatenate([part.times for part in parts])
+    order = np.lexsort((numbers, times))
+    columns = {}
+    for name in METRICS:
+        if any(name in part.columns for part in parts):
+            column = [part.columns.get(name, np.full(len(part), np.nan)) for part in parts]
+            columns[name] = np.concatenate(column)[order]
+    return Readings(times[order], columns)
 
 
 def _identity(header: Header) -> tuple[Any, str, str]:
@@ -254,10 +294,6 @@ def _finite(value: float) -> bool:
 
 def _picked(kind: Any, table: dict[str, Any]) -> Any:
     return kind(**{item.name: table[item.name] for item in fields(kind) if item.name in table})
-
-
-def _by_time(items: Iterable[Any]) -> list[Any]:
-    return sorted(items, key=lambda item: item.t)
 
 
 def _why(error: Exception) -> str:

@@ -69,6 +69,14 @@ def test_a_stretch_may_follow_a_torn_one(tmp_path: Path) -> None:
     assert trace.end == "stopped"
 
 
+def test_a_stretch_can_be_read_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(written(path).read_bytes()[:-20])
+    start = path.stat().st_size
+    trace = read_trace(written(path), start)
+    assert (len(trace.readings), len(trace.costs), trace.end) == (3, 1, "stopped")
+
+
 def test_a_mark_without_an_end_lasts_to_the_last_reading(tmp_path: Path) -> None:
     writer = TraceWriter(tmp_path / "trace.jsonl")
     writer.header(HEADER)
