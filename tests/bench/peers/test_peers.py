@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from mohge.bench.peers import CONTESTANTS, PEERS, contestant, peer_notes
+from mohge.bench.peers import CONTESTANTS, PEERS, VERSIONS, contestant, peer_notes
 from mohge.bench.peers import table as peers_table
 from mohge.bench.runner.grids import check_implementations
 from mohge.bench.runner.jobs import Job, Source
@@ -236,8 +236,9 @@ def test_a_peer_that_cannot_be_imported_is_a_reason(monkeypatch: pytest.MonkeyPa
 
 
 def test_names() -> None:
-    assert not set(PEERS) & set(IMPLEMENTATIONS)
-    assert set(CONTESTANTS) == {*PEERS, *IMPLEMENTATIONS}
+    tables = (*PEERS, *IMPLEMENTATIONS, *VERSIONS)
+    assert len(tables) == len(set(tables))
+    assert set(CONTESTANTS) == set(tables)
     assert check_implementations("triton,peers") == ("triton", *PEERS)
     assert contestant("torch_loop") is load("torch_loop")
     assert peer_notes("triton") == peer_notes("triton_per_group") == {}
