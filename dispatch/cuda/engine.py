@@ -77,13 +77,16 @@ class Module(Protocol):
         args: Sequence[Argument],
         shared_bytes: int = 0,
         early: bool = False,
+        settled: Sequence[int] = (),
     ) -> None:
         """Run kernel `name` on `grid` blocks of `block` threads (1 to 3 numbers each) with `shared_bytes` of dynamic
         shared memory, in order with torch's current stream. A grid without blocks is no launch.
 
         Tensors are passed by pointer and must live on one device; nothing is copied. early: the grid may start while
         the one before it in the stream still runs, and the kernel itself waits for that (`chip::previous_grid_wait`).
-        Raises ValueError for an argument that cannot be passed.
+        settled: numbers of the arguments that a kernel which starts early may read before it waits: nobody has written
+        them since the grid before was started, and that one waited before it let the next start. A promise of the
+        caller, which the engine for the host checks. Raises ValueError for an argument that cannot be passed.
         """
         ...
 
@@ -149,6 +152,7 @@ class CupyModule:
         args: Sequence[Argument],
         shared_bytes: int = 0,
         early: bool = False,
+        settled: Sequence[int] = (),
     ) -> None:
         """See `Module.launch`."""
         import cupy

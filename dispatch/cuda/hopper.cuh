@@ -118,9 +118,12 @@ __device__ __forceinline__ void registers_give() {
 
 // ---- launches: a grid may be started while the one before it in the stream still runs (programmatic dependent launch)
 
-// Nothing that an earlier grid of the stream wrote may be read before this. Without such a launch it does nothing.
+// Waits until the grid before this one has ended; before that, nothing may be read that it wrote. What older grids
+// wrote may be, if the one before waited itself before it said next_grid_may_start: it then had seen them end, and this
+// grid starts later. Without such a launch it does nothing, for then the grid starts when the one before has ended.
 __device__ __forceinline__ void previous_grid_wait() { asm volatile("griddepcontrol.wait;\n" ::: "memory"); }
 
+// This block does not keep the next grid from starting; it starts when all blocks have said so, or ended.
 __device__ __forceinline__ void next_grid_may_start() {
     asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
 }
@@ -141,7 +144,11 @@ __device__ __forceinline__ unsigned long long matrix_by_lines(const void* shared
     return matrix_descriptor(shared, 16, 1024);
 }
 
-// B given as lines of 64 columns, one line for each k. 64 further columns start `block_bytes` later.
+// B given as lines of 64 columns, one line for each k, eight of which are 1024 bytes; or A, 64 of whose rows lie in
+// such a line. 64 further columns (rows) start `block_bytes` later; a product has but 64 rows of A, so there it says
+// nothing. PTX ISA 9.0, "Shared Memory Matrix Layout" (MN-major with 128-byte swizzle: atoms of 8 k lines), and
+// CUTLASS's canonical layout for both operands, ((8,8,m),(8,k)) : ((1,8,LBO),(64,SBO)) elements,
+// mma_traits_sm90_gmma.hpp.
 __device__ __forceinline__ unsigned long long matrix_by_columns(const void* shared, unsigned block_bytes) {
     return matrix_descriptor(shared, block_bytes, 1024);
 }
@@ -167,39 +174,46 @@ __device__ __forceinline__ void wgmma_finished(float (&d)[COUNT]) {
     for (int i = 0; i < COUNT; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-#define CHIP_REGISTERS_0 \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+#define CHIP_REGISTERS_4 "%0, %1, %2, %3"
+#define CHIP_REGISTERS_8 CHIP_REGISTERS_4 ", %4, %5, %6, %7"
+#define CHIP_REGISTERS_16 CHIP_REGISTERS_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define CHIP_REGISTERS_32 CHIP_REGISTERS_16 ", " \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define CHIP_REGISTERS_1 \
+#define CHIP_REGISTERS_64 CHIP_REGISTERS_32 ", " \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define CHIP_REGISTERS_2 \
+#define CHIP_REGISTERS_128 CHIP_REGISTERS_64 ", " \
     "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
-    "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
-#define CHIP_REGISTERS_3 \
+    "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
     "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
     "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-#define CHIP_SUMS_8(C, d, i)                                                                                        \
-    C(d[i]), C(d[i + 1]), C(d[i + 2]), C(d[i + 3]), C(d[i + 4]), C(d[i + 5]), C(d[i + 6]), C(d[i + 7])
-#define CHIP_SUMS_32(C, d, i) \
-    CHIP_SUMS_8(C, d, i), CHIP_SUMS_8(C, d, i + 8), CHIP_SUMS_8(C, d, i + 16), CHIP_SUMS_8(C, d, i + 24)
+#define CHIP_SUMS_4(C, d, i) C(d[i]), C(d[i + 1]), C(d[i + 2]), C(d[i + 3])
+#define CHIP_SUMS_8(C, d, i) CHIP_SUMS_4(C, d, i), CHIP_SUMS_4(C, d, i + 4)
+#define CHIP_SUMS_16(C, d, i) CHIP_SUMS_8(C, d, i), CHIP_SUMS_8(C, d, i + 8)
+#define CHIP_SUMS_32(C, d, i) CHIP_SUMS_16(C, d, i), CHIP_SUMS_16(C, d, i + 16)
 #define CHIP_SUMS_64(C, d, i) CHIP_SUMS_32(C, d, i), CHIP_SUMS_32(C, d, i + 32)
 #define CHIP_SUMS_128(C, d, i) CHIP_SUMS_64(C, d, i), CHIP_SUMS_64(C, d, i + 64)
-// A, B, BY: the numbers of the operands after the sums. ADD: 1, or 0 where the sums are only written.
-#define CHIP_WGMMA(N, TYPE, REGISTERS, SUMS, A, B, BY, ADD)                                                         \
+// COUNT sums of a thread; A, B, LEFT, RIGHT: the numbers of the operands after them, two descriptors and whether each
+// matrix is transposed. ADD: 1, or 0 where the sums are only written.
+#define CHIP_WGMMA(N, COUNT, TYPE, C, A, B, LEFT, RIGHT, ADD)                                                       \
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " #ADD ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32."   \
-                 TYPE "." TYPE " {" REGISTERS "}, %" #A ", %" #B ", p, 1, 1, 0, %" #BY ";\n}\n"                        \
-                 : SUMS                                                                                             \
-                 : "l"(a), "l"(b), "n"(B_BY_COLUMNS ? 1 : 0))
+                 TYPE "." TYPE " {" CHIP_REGISTERS_##COUNT "}, %" #A ", %" #B ", p, 1, 1, %" #LEFT ", %" #RIGHT     \
+                 ";\n}\n"                                                                                           \
+                 : CHIP_SUMS_##COUNT(C, d, 0)                                                                       \
+                 : "l"(a), "l"(b), "n"(A_BY_COLUMNS ? 1 : 0), "n"(B_BY_COLUMNS ? 1 : 0))
 #define CHIP_WGMMA_SHAPES(TYPE, C, ADD)                                                                             \
-    if constexpr (N == 64)                                                                                          \
-        CHIP_WGMMA(64, TYPE, CHIP_REGISTERS_0, CHIP_SUMS_32(C, d, 0), 32, 33, 34, ADD);                             \
+    if constexpr (N == 8)                                                                                           \
+        CHIP_WGMMA(8, 4, TYPE, C, 4, 5, 6, 7, ADD);                                                                 \
+    else if constexpr (N == 16)                                                                                     \
+        CHIP_WGMMA(16, 8, TYPE, C, 8, 9, 10, 11, ADD);                                                              \
+    else if constexpr (N == 32)                                                                                     \
+        CHIP_WGMMA(32, 16, TYPE, C, 16, 17, 18, 19, ADD);                                                           \
+    else if constexpr (N == 64)                                                                                     \
+        CHIP_WGMMA(64, 32, TYPE, C, 32, 33, 34, 35, ADD);                                                           \
     else if constexpr (N == 128)                                                                                    \
-        CHIP_WGMMA(128, TYPE, CHIP_REGISTERS_0 ", " CHIP_REGISTERS_1, CHIP_SUMS_64(C, d, 0), 64, 65, 66, ADD);      \
+        CHIP_WGMMA(128, 64, TYPE, C, 64, 65, 66, 67, ADD);                                                          \
     else                                                                                                            \
-        CHIP_WGMMA(256, TYPE,                                                                                       \
-                   CHIP_REGISTERS_0 ", " CHIP_REGISTERS_1 ", " CHIP_REGISTERS_2 ", " CHIP_REGISTERS_3,              \
-                   CHIP_SUMS_128(C, d, 0), 128, 129, 130, ADD)
+        CHIP_WGMMA(256, 128, TYPE, C, 128, 129, 130, 131, ADD)
 #define CHIP_CHANGED(value) "+f"(value)
 #define CHIP_WRITTEN(value) "=f"(value)
 
@@ -211,10 +225,11 @@ constexpr bool IS_BFLOAT16<__nv_bfloat16> = true;
 // d [64 x N, float] += a [64 x 16] b [16 x N], under way until waited for. Lane l of warp w of the group
 // holds, of every 8 columns j, rows 16 w + l / 4 and that + 8, columns 8 j + 2 (l % 4) and that + 1:
 //   d[4 j], d[4 j + 1] of the first row     d[4 j + 2], d[4 j + 3] of the second
-// a, b: descriptors. Element is __half or __nv_bfloat16; B_BY_COLUMNS says that b is from matrix_by_columns.
-template <typename T, int N, bool B_BY_COLUMNS>
+// a, b: descriptors. T is __half or __nv_bfloat16, which both may be transposed; A_BY_COLUMNS and B_BY_COLUMNS say
+// which of them is from matrix_by_columns.
+template <typename T, int N, bool B_BY_COLUMNS, bool A_BY_COLUMNS = false>
 __device__ __forceinline__ void wgmma(float (&d)[N / 2], unsigned long long a, unsigned long long b) {
-    static_assert(N == 64 || N == 128 || N == 256);
+    static_assert(N == 8 || N == 16 || N == 32 || N == 64 || N == 128 || N == 256);
     if constexpr (IS_BFLOAT16<T>) {
         CHIP_WGMMA_SHAPES("bf16", CHIP_CHANGED, 1);
     } else {
@@ -224,9 +239,9 @@ __device__ __forceinline__ void wgmma(float (&d)[N / 2], unsigned long long a, u
 
 // d = a b. A first product is made this way: zeros put into the sums beforehand would make the compiler wait after each
 // product that follows.
-template <typename T, int N, bool B_BY_COLUMNS>
+template <typename T, int N, bool B_BY_COLUMNS, bool A_BY_COLUMNS = false>
 __device__ __forceinline__ void wgmma_first(float (&d)[N / 2], unsigned long long a, unsigned long long b) {
-    static_assert(N == 64 || N == 128 || N == 256);
+    static_assert(N == 8 || N == 16 || N == 32 || N == 64 || N == 128 || N == 256);
     if constexpr (IS_BFLOAT16<T>) {
         CHIP_WGMMA_SHAPES("bf16", CHIP_WRITTEN, 0);
     } else {

@@ -12,7 +12,7 @@
 //               popcount
 //   atomics     atomic_add
 //   numbers     to_float, from_float, pack_pair, multiply_add, fast_divide, fast_exp
-//   tensor core ldmatrix_x4, ldmatrix_x4_trans, mma_m16n8k16
+//   tensor core ldmatrix_x4, ldmatrix_x4_trans, transpose_8x8, mma_m16n8k16
 //
 // Warp collectives take the whole warp: all 32 lanes must reach the call, and blocks are multiples of 32 threads.
 #pragma once
@@ -207,6 +207,14 @@ __device__ __forceinline__ void ldmatrix_x4_trans(unsigned (&r)[4], const void* 
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(address)
                  : "memory");
+}
+
+// An 8 x 8 matrix that lies across the warp: lane l gives row l / 4, columns 2 (l % 4) and that + 1, the first in the
+// low half, and gets the same place of the transposed matrix.
+__device__ __forceinline__ unsigned transpose_8x8(unsigned pair) {
+    unsigned transposed;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;\n" : "=r"(transposed) : "r"(pair));
+    return transposed;
 }
 
 // d [16 x 8, float] += a [16 x 16, row major] b [16 x 8, column major]. With g = lane / 4 and t = lane % 4:

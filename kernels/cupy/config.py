@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..grouped import TileShape, gemm_works
+from .weights import padded
 
 if TYPE_CHECKING:
     from ...reference import LayerSpec
@@ -230,14 +231,67 @@ class PersistentConfig(WgmmaConfig):
         return {**super().defines(), **_defines(self, "pingpong_below")}
 
 
-Config = TileConfig | MmaConfig | WgmmaConfig
+@dataclass(frozen=True)
+class SwappedConfig:
+    """The Hopper kernel for few rows: block_m rows of tokens against block_n lines of weights, 64 for each consumer
+    warpgroup, through `stages` stages of 64 elements that one more warpgroup fills.
+
+    An fc1 tile stores block_n / 2 activation columns, as that of `MmaConfig`. band is that of `TileConfig`.
+    """
+
+    block_m: int
+    block_n: int
+    stages: int
+    band: int = 32
+
+    block_k: ClassVar[int] = 64
+    blocks_per_sm: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.block_m not in (8, 16, 32, 64, 128):
+            raise ValueError(f"block_m: expected 8, 16, 32, 64 or 128, got {self.block_m}")
+        if self.block_n not in (64, 128):
+            raise ValueError(f"block_n: expected 64 or 128, got {self.block_n}")
+        if self.stages < 2:
+            raise ValueError(f"stages: expected at least 2, got {self.stages}")
+        if self.band < 1:
+            raise ValueError(f"band: expected at least 1, got {self.band}")
+        _check_fits(self, self.block_m // 2)  # its sums
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return 128 * (1 + self.block_n // 64)
+
+    @property
+    def fc1_columns(self) -> int:
+        """Activation columns one fc1 tile stores."""
+        return self.block_n // 2
+
+    @property
+    def box_n(self) -> int:
+        """See `WgmmaConfig.box_n`."""
+        return self.block_n
+
+    @property
+    def shared_bytes(self) -> int:
+        """See `WgmmaConfig.shared_bytes`."""
+        return self.stages * ((self.block_m + self.block_n) * self.block_k * 2 + 16)
+
+    def defines(self) -> dict[str, str]:
+        """The compile-time constants `swapped.cu` reads."""
+        return _defines(self, "block_m", "block_n", "stages")
+
+
+Config = TileConfig | MmaConfig | WgmmaConfig | SwappedConfig
 KINDS: dict[str, type[Config]] = {
     "tile": TileConfig,
     "mma": MmaConfig,
     "wgmma": WgmmaConfig,
     "persistent": PersistentConfig,
+    "swapped": SwappedConfig,
 }
-HOPPER = ("wgmma", "persistent")  # versions that only compute capability 9.0 runs
+HOPPER = ("wgmma", "persistent", "swapped")  # versions that only compute capability 9.0 runs
 
 
 @dataclass(frozen=True)
@@ -266,8 +320,15 @@ class Configuration:
         """The names of both kernels."""
         return f"{self.version}_fc1", f"{self.version}_fc2"
 
+    @property
+    def whole_stages(self) -> bool:
+        """Whether its kernels work on widths padded to whole stages (see weights.py)."""
+        return self.version in HOPPER
+
     def works(self, counts: NDArray[np.int64], spec: LayerSpec, dtype: str) -> list[GemmWork]:
         """What both launches do for rows per expert `counts` int[E]; see `grouped.gemm_works`."""
+        if self.whole_stages:
+            spec = replace(spec, widths=tuple(map(int, padded(np.asarray(spec.widths)))))
         fc1, fc2 = self.fc1, self.fc2
         shapes = (
             TileShape(fc1.block_m, fc1.fc1_columns, fc1.block_k, 2, fc1.threads),

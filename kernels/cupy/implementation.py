@@ -18,7 +18,7 @@ from ..shared_expert import with_shared_expert
 from ..values import Value, broken_rule
 from .config import ELEMENTS, HOPPER, KINDS, Config, Configuration
 from .launch import CupyLayer
-from .shipped import built_in, offered
+from .shipped import MOST_ROWS_FOR_SWAPPED, built_in, offered
 from .space import from_values, space, to_values
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..tunable import GemmWork
 
 VERSIONS = ("auto", *KINDS)
-FASTEST_FIRST = tuple(reversed(KINDS))
+FASTEST_FIRST = ("persistent", "swapped", "wgmma", "mma", "tile")  # with many rows an expert
 HOPPER_CAPABILITY = (9, 0)
 MOST_EXPERT_ELEMENTS = 2**30  # the kernels count one expert's gate and up, with the tiles' overhang, in an int
 
@@ -34,8 +34,8 @@ MOST_EXPERT_ELEMENTS = 2**30  # the kernels count one expert's gate and up, with
 @dataclass(frozen=True)
 class CupyImplementation:
     """The entry of the table. version "auto" takes the fastest that can run a layer on the GPU at hand: persistent on
-    Hopper (mma for few rows an expert), mma on older and newer GPUs, tile for float32 and where H is no multiple of 8;
-    `chosen` says which, and why none above it.
+    Hopper (swapped for few rows an expert), mma on older and newer GPUs, tile for float32 and where H is no multiple of
+    8; `chosen` says which, and why none above it.
 
     engine: what compiles and launches the sources; None means CuPy on the GPU, found when a layer is prepared. With
     an engine that executes them on the CPU, everything below runs there.
@@ -66,6 +66,7 @@ class CupyImplementation:
             "mma": "CUDA C++ on tensor cores (mma.sync) with a cp.async pipeline",
             "wgmma": "CUDA C++ for Hopper: wgmma fed by TMA, one tile a block",
             "persistent": "CUDA C++ for Hopper: wgmma fed by TMA, persistent blocks, ping-pong for narrow experts",
+            "swapped": "CUDA C++ for Hopper and few rows: weights as the left operand, streamed once by TMA",
         }
         return f"{what[self.version]}; one launch per GEMM for all widths, gather and SwiGLU fused into the first"
 
@@ -81,12 +82,16 @@ class CupyImplementation:
         return reason
 
     def chosen(self, spec: LayerSpec, dtype: torch.dtype, device: torch.device) -> str:
-        """The version that runs a layer with many rows on `device`, and why those that would be faster do not."""
+        """The version that runs a layer with many rows on `device`, that for few rows where it is another one, and why
+        those that would be faster do not.
+        """
         name, capability = dtype_name(dtype), self._capability(device)
-        best = self._versions(spec, name, capability)[0]
+        versions = self._versions(spec, name, capability)
+        best, few = versions[0], built_in(versions, 0, spec.experts).version
+        also = [f"{few} up to {MOST_ROWS_FOR_SWAPPED} rows an expert"] if few != best else []
         above = FASTEST_FIRST[: FASTEST_FIRST.index(best)] if self.version == "auto" else ()
         reasons = [f"not {version}: {cannot(version, spec, name, capability)}" for version in above]
-        return "; ".join([best, *reasons])
+        return "; ".join([best, *also, *reasons])
 
     def prepare(
         self,

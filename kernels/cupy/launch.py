@@ -16,14 +16,17 @@ from ...dispatch.cuda.engine import Engine, TensorMap
 from ..choice import Choices, check_routing_class
 from ..common import check_call, dtype_name
 from ..grouped import Columns, column_blocks, executed_flops
-from .config import ELEMENTS, HOPPER, Config, Configuration, WgmmaConfig
-from .weights import TiledWeights, tile_weights
+from .config import ELEMENTS, Config, Configuration, SwappedConfig, WgmmaConfig
+from .weights import TiledWeights, padded, tile_weights
 
 if TYPE_CHECKING:
     from ...dispatch import DispatchPlan
     from ...reference import ExpertWeights, LayerSpec
 
 FOLDER = Path(__file__).parent
+# What this kernel reads before it waits for the grid before: weights, offsets, widths and its work list, all of them
+# written before this call's fc1. Everything but `rows` and the activation.
+SETTLED = {"swapped_fc2": range(2, 10)}
 HOST_BLOCKS = 3  # where an injected engine runs on the CPU: few, so that every block walks several tiles
 
 
@@ -49,7 +52,7 @@ class CupyLayer:
     choices: Choices[Configuration]
     routing_class: str
     blocks: int  # how many blocks fill the device when one fits on each multiprocessor
-    fc1_columns: Mapping[int, Columns]  # by activation columns a tile stores
+    fc1_columns: Mapping[tuple[bool, int], Columns]  # by whether widths are padded, and columns a tile stores
     fc2_columns: Mapping[int, Columns]
 
     @classmethod
@@ -66,6 +69,10 @@ class CupyLayer:
         """Pack the weights and count column blocks for every configuration a call may get."""
         hidden = np.full(spec.experts, spec.hidden)
         tiles = choices.candidates
+        fc1_columns = {}
+        for whole, widths in ((False, spec.expert_widths), (True, padded(spec.expert_widths))):
+            sizes = (each.fc1.fc1_columns for each in tiles if each.whole_stages == whole)
+            fc1_columns |= {(whole, size): found for size, found in column_blocks(widths, sizes, device).items()}
         return cls(
             spec=spec,
             packed=tile_weights(spec, weights, device, dtype),
@@ -73,7 +80,7 @@ class CupyLayer:
             choices=choices,
             routing_class=check_routing_class(routing_class),
             blocks=_multiprocessors(device),
-            fc1_columns=column_blocks(spec.expert_widths, (each.fc1.fc1_columns for each in tiles), device),
+            fc1_columns=fc1_columns,
             fc2_columns=column_blocks(hidden, (each.fc2.block_n for each in tiles), device),
         )
 
@@ -118,7 +125,8 @@ class CupyLayer:
     def _schedules(self, plan: DispatchPlan, config: Configuration) -> tuple[TileSchedule, TileSchedule]:
         """The work lists of fc1 and fc2, widest experts first, so that the longest tiles do not come last."""
         fc1, fc2, order = config.fc1, config.fc2, self.packed.order
-        first, second = self.fc1_columns[fc1.fc1_columns], self.fc2_columns[fc2.block_n]
+        first = self.fc1_columns[config.whole_stages, fc1.fc1_columns]
+        second = self.fc2_columns[fc2.block_n]
         return (
             make_schedule(plan, fc1.block_m, first.blocks, order, first.most, fc1.band),
             make_schedule(plan, fc2.block_m, second.blocks, order, second.most, fc2.band),
@@ -134,7 +142,7 @@ class CupyLayer:
 
     def _gemm1(self, x: torch.Tensor, plan: DispatchPlan, buffers: Buffers, config: Configuration) -> None:
         weights: Any = self.packed.gate_up
-        if isinstance(config.fc1, WgmmaConfig):
+        if isinstance(config.fc1, WgmmaConfig | SwappedConfig):
             weights = TensorMap(weights, config.fc1.box_n, config.fc1.block_k)
         operands = (buffers.activation, x, weights, plan.row_token)
         self._launch(config, 0, operands, plan, buffers.schedules[0])
@@ -144,7 +152,7 @@ class CupyLayer:
             return
         activation: Any = buffers.activation
         weights: Any = self.packed.down_t
-        if config.version in HOPPER:
+        if config.whole_stages:
             depth = config.fc2.block_k
             activation, weights = TensorMap(activation, config.fc2.block_m, depth), TensorMap(weights, depth, depth)
         self._launch(config, 1, (buffers.rows, activation, weights), plan, buffers.schedules[1])
@@ -160,7 +168,7 @@ class CupyLayer:
         """Launch fc1 (gemm 0) or fc2 (1)."""
         tile = (config.fc1, config.fc2)[gemm]
         module = self.engine.load(FOLDER / f"{config.version}.cu", defines(tile, self.packed.gate_up.dtype))
-        widths = self.packed.padded_int32 if config.version in HOPPER else self.packed.widths_int32
+        widths = self.packed.padded_int32 if config.whole_stages else self.packed.widths_int32
         experts = (plan.expert_offsets, self.packed.offsets_int64, widths)
         work = (schedule.expert, schedule.row, schedule.column, schedule.count)
         sizes = (self.spec.hidden, self.packed.most_padded)
@@ -172,7 +180,8 @@ class CupyLayer:
             block=(tile.threads,),
             args=(*operands, *experts, *work, *sizes),
             shared_bytes=tile.shared_bytes,
-            early=config.version == "persistent",
+            early=config.version in ("persistent", "swapped"),
+            settled=SETTLED.get(config.kernels[gemm], ()),
         )
 
 

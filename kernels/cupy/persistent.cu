@@ -35,12 +35,6 @@ __device__ __forceinline__ bool takes_turns(const Tile& tile) {
     return PINGPONG_BELOW > 0 && tile.width < PINGPONG_BELOW;
 }
 
-// The work list entry of this block's tile in a round: who got the longest tile of one gets the shortest of the next.
-__device__ __forceinline__ int entry_of(int round) {
-    const int place = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
-    return round * static_cast<int>(gridDim.x) + place;
-}
-
 // The products of a tile by a consumer, and then store_shared or store_own with its sums: rows from `first_line` of the
 // tile on and all its columns, or all rows and columns from `first_column` on.
 template <bool B_BY_COLUMNS, class StoreShared, class StoreOwn>
@@ -50,7 +44,7 @@ __device__ __forceinline__ void consume(const Ring& ring, Place& place, const Ti
     if (!takes_turns(tile)) {
         const int first_line = consumer * SHARED_M * 64;
         SharedSums sum;
-        multiply<B_BY_COLUMNS, SHARED_M, BLOCK_N>(ring, place, steps, first_line, 1, sum);
+        multiply<SHARED_M, BLOCK_N>(ring, place, steps, 1, RowsTimesWeights<B_BY_COLUMNS>{first_line}, sum);
         store_shared(first_line, sum);
         return;
     }
@@ -58,7 +52,7 @@ __device__ __forceinline__ void consume(const Ring& ring, Place& place, const Ti
         OwnSums sum;
         if (consumer == 1) place.advance(steps);  // the left half's stages come first
         chip::named_barrier_sync(consumer == 0 ? LEFT_TURN : RIGHT_TURN, TURN_THREADS);
-        multiply<B_BY_COLUMNS, OWN_M, OWN_N>(ring, place, steps, 0, CONSUMERS, sum);
+        multiply<OWN_M, OWN_N>(ring, place, steps, CONSUMERS, RowsTimesWeights<B_BY_COLUMNS>{0}, sum);
         chip::named_barrier_arrive(consumer == 0 ? RIGHT_TURN : LEFT_TURN, TURN_THREADS);
         if (consumer == 0) place.advance(steps);
         store_own(consumer * OWN_N, sum);
@@ -94,7 +88,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         Producer producer{ring};
         for (int round = 0, entry = entry_of(0); entry < count; entry = entry_of(++round)) {
             const Tile tile = tile_of(entry);
-            const Gather rows(tile, row_token);
+            const Rows rows(tile, row_token, group_thread());
             const int first_line = static_cast<int>(2 * tile.width_offset) + tile.column * BLOCK_N;
             if (takes_turns(tile)) {
                 for (int half = 0; half < CONSUMERS; ++half)

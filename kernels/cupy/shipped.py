@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .config import Config, Configuration, MmaConfig, PersistentConfig, TileConfig, WgmmaConfig
+from .config import Config, Configuration, MmaConfig, PersistentConfig, SwappedConfig, TileConfig, WgmmaConfig
 
 MOST_ROWS_FOR_MMA = 96  # mean rows an expert up to which 64-row tiles waste less than 128-row ones
+# Mean rows an expert up to which `persistent` gives way to `swapped`, reckoned: up to here experts fit one tile of 128
+# rows, of which `persistent` has 3.2 and 1.9 rounds of 128 x 256 tiles where `swapped` has twice as many of 128 lines.
+# Beyond, weights come twice, and 128 x 256 takes a quarter less from L2 for the same products.
+MOST_ROWS_FOR_SWAPPED = 96
 
 TILE_CONFIGS = {
     "few rows": TileConfig(block_m=16, block_n=64, block_k=16, thread_m=2, thread_n=4, blocks_per_sm=4),
@@ -29,11 +33,23 @@ PERSISTENT_CONFIGS = {
     "fc2": PersistentConfig(block_m=128, block_n=256, stages=4, pingpong_below=1024),
 }
 PERSISTENT = Configuration(PERSISTENT_CONFIGS["fc1"], PERSISTENT_CONFIGS["fc2"])
+# As many stages as shared memory holds. A tile of rows has room for the mean and three deviations of it, so that hardly
+# an expert reads its weights twice; more would only take place from stages and bring more rows from L2. With less than
+# one row an expert few experts are in use: half as many lines make enough tiles for all multiprocessors.
+SWAPPED_CONFIGS = {
+    "single rows": SwappedConfig(block_m=8, block_n=64, stages=25),
+    "few rows": SwappedConfig(block_m=16, block_n=128, stages=12),
+    "some rows": SwappedConfig(block_m=32, block_n=128, stages=11),
+    "more rows": SwappedConfig(block_m=64, block_n=128, stages=9),
+    "most rows": SwappedConfig(block_m=128, block_n=128, stages=7),
+}
+MOST_MEAN_ROWS = {"single rows": 1, "few rows": 8, "some rows": 20, "more rows": 44}
 SHIPPED: dict[str, Mapping[str, Config]] = {
     "tile": TILE_CONFIGS,
     "mma": MMA_CONFIGS,
     "wgmma": WGMMA_CONFIGS,
     "persistent": PERSISTENT_CONFIGS,
+    "swapped": SWAPPED_CONFIGS,
 }
 
 
@@ -49,19 +65,28 @@ def choose_mma(rows: int, experts: int) -> MmaConfig:
     return MMA_CONFIGS["some rows" if rows <= MOST_ROWS_FOR_MMA * experts else "many rows"]
 
 
-def built_in(versions: tuple[str, ...], rows: int, experts: int) -> Configuration:
-    """The built-in configuration out of what can run a layer, the fastest version first, for R rows over E experts.
+def choose_swapped(rows: int, experts: int) -> SwappedConfig:
+    """The built-in configuration with swapped operands for R rows over E experts: by the mean rows an expert."""
+    fitting = (name for name, most in MOST_MEAN_ROWS.items() if rows <= most * experts)
+    return SWAPPED_CONFIGS[next(fitting, "most rows")]
 
-    The persistent version takes 128 rows a tile; with fewer rows an expert mma's short tiles waste less.
+
+def built_in(versions: tuple[str, ...], rows: int, experts: int) -> Configuration:
+    """The built-in configuration for R rows over E experts out of what can run a layer, the fastest version for many rows
+    first.
+
+    The persistent version takes 128 rows a tile; with fewer rows an expert the weights are all that counts, and swapped
+    reads them with as few rows beside them as there are.
     """
     version = versions[0]
-    if version == "persistent" and "mma" in versions and rows <= MOST_ROWS_FOR_MMA * experts:
-        version = "mma"
+    if version == "persistent" and "swapped" in versions and rows <= MOST_ROWS_FOR_SWAPPED * experts:
+        version = "swapped"
     if version == "persistent":
         return PERSISTENT
     if version == "wgmma":
         return Configuration.both(WGMMA_CONFIGS["many rows"])
-    return Configuration.both((choose_tile if version == "tile" else choose_mma)(rows, experts))
+    choose = {"tile": choose_tile, "mma": choose_mma, "swapped": choose_swapped}[version]
+    return Configuration.both(choose(rows, experts))
 
 
 def offered(versions: tuple[str, ...]) -> tuple[Configuration, ...]:
@@ -69,4 +94,4 @@ def offered(versions: tuple[str, ...]) -> tuple[Configuration, ...]:
     version = versions[0]
     if version != "persistent":
         return tuple(map(Configuration.both, SHIPPED[version].values()))
-    return (*(map(Configuration.both, MMA_CONFIGS.values()) if "mma" in versions else ()), PERSISTENT)
+    return (*(map(Configuration.both, SWAPPED_CONFIGS.values()) if "swapped" in versions else ()), PERSISTENT)

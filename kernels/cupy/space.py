@@ -14,6 +14,7 @@ FIELDS = {
     "mma": (*_COMMON_FIELDS, "stages", "warps_m", "warps_n"),
     "wgmma": _WGMMA_FIELDS,
     "persistent": (*_WGMMA_FIELDS, "pingpong_below"),
+    "swapped": _WGMMA_FIELDS,
 }
 
 # What a tuner may try. The tensor-core kernel takes 16 rows and up to 256 columns a block; 128 x 256 leaves eight warps
@@ -21,16 +22,17 @@ FIELDS = {
 # six stages of at most 227 KiB. Warps from one to eight in either direction, up to 16 together as the sums allow. The
 # CUDA-core kernel has its own thread tiles: 8 x 8 sums of gate and of up are half of a thread's registers. Bands from
 # one row block (weights read afresh for each) to 32, as in Triton's space. The Hopper kernels take blocks of 128 and
-# 256 only, and up to six stages of 32 KiB; ping-pong below 640, 1024, or for all widths of the released layer.
+# 256 only, and up to six stages of 32 KiB; ping-pong below 640, 1024, or for all widths of the released layer. With
+# swapped operands 8 to 128 rows and 64 or 128 lines of weights, and as many stages as fit for each: 7 to 25.
 _SPACE: dict[str, tuple[Value, ...]] = {
-    "block_m": (16, 32, 64, 128, 256),
+    "block_m": (8, 16, 32, 64, 128, 256),
     "block_n": (32, 64, 128, 256),
     "block_k": (16, 32, 64, 128),
     "blocks_per_sm": (1, 2, 3, 4),
     "band": (1, 2, 4, 8, 16, 32),
     "thread_m": (1, 2, 4, 8),
     "thread_n": (1, 2, 4, 8),
-    "stages": (2, 3, 4, 5, 6),
+    "stages": (2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 18, 22, 25),
     "warps_m": (1, 2, 4, 8),
     "warps_n": (1, 2, 4, 8),
     "pingpong_below": (0, 640, 1024, 4096),

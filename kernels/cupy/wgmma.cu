@@ -7,9 +7,9 @@
 // KiB for 4.2 MFLOP: 11.7 bytes a kFLOP, so that 760 TFLOP/s need 8.9 TB/s out of L2.
 //
 // A block of three warpgroups computes one tile. The producer keeps STAGES stages of both operands on the way, the two
-// consumers multiply them, each half of the tile's rows; see hopper_tile.cuh. fc1's rows are gathered from x through
-// row_token by cp.async, for Hopper's TMA has no gather; everything else comes by TMA. Blocks past the end of the work
-// list leave at once. What this version leaves idle: the tensor cores during a block's start and its stores.
+// consumers multiply them, each half of the tile's rows; see ring.cuh and hopper_tile.cuh. fc1's rows are gathered from
+// x through row_token by cp.async, for Hopper's TMA has no gather; everything else comes by TMA. Blocks past the end of
+// the work list leave at once. What this version leaves idle: the tensor cores during a block's start and its stores.
 //
 // Constants given at compile time: ELEMENT, BLOCK_M, BLOCK_N, STAGES.
 #include <hopper.cuh>
@@ -36,15 +36,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     if (warpgroup_index() == 0) {
         chip::registers_give<PRODUCER_REGISTERS>();
         Producer producer{ring};
+        const Rows rows(tile, row_token, group_thread());
         const int first_line = static_cast<int>(2 * tile.width_offset) + tile.column * BLOCK_N;
-        producer.fill_gathered<BLOCK_N, BLOCK_N>(Gather(tile, row_token), x, &gate_up, first_line, hidden);
+        producer.fill_gathered<BLOCK_N, BLOCK_N>(rows, x, &gate_up, first_line, hidden);
         producer.finish_gathered();
     } else {
         chip::registers_take<CONSUMER_REGISTERS>();
         const int first_line = (warpgroup_index() - 1) * M_TILES * 64;
         Place place;
         float sum[M_TILES][BLOCK_N / 2];
-        multiply<false, M_TILES, BLOCK_N>(ring, place, (hidden + LINE - 1) / LINE, first_line, 1, sum);
+        const RowsTimesWeights<false> operands{first_line};
+        multiply<M_TILES, BLOCK_N>(ring, place, (hidden + LINE - 1) / LINE, 1, operands, sum);
         store_activation<M_TILES, BLOCK_N>(activation, tile, first_line, tile.column * (BLOCK_N / 2), most_stride, sum);
     }
 }
@@ -71,7 +73,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         const int first_line = (warpgroup_index() - 1) * M_TILES * 64;
         Place place;
         float sum[M_TILES][BLOCK_N / 2];
-        multiply<true, M_TILES, BLOCK_N>(ring, place, tile.width / LINE, first_line, 1, sum);
+        multiply<M_TILES, BLOCK_N>(ring, place, tile.width / LINE, 1, RowsTimesWeights<true>{first_line}, sum);
         store_rows<M_TILES, BLOCK_N>(rows, tile, first_line, first_column, hidden, sum);
     }
 }

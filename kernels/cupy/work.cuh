@@ -43,6 +43,13 @@ __device__ __forceinline__ Tile read_tile(const WorkList& work, int entry, int b
     return tile;
 }
 
+// The work list entry of a block that stays, in a round of as many entries as blocks: who got the longest tile of one
+// round gets the shortest of the next. Experts are listed by descending width.
+__device__ __forceinline__ int entry_of(int round) {
+    const int place = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
+    return round * static_cast<int>(gridDim.x) + place;
+}
+
 // silu(gate) * up. For gate below about -88 the exponential is infinite and the quotient -0, which is right.
 __device__ __forceinline__ float swiglu(float gate, float up) {
     return chip::fast_divide(gate, 1.0f + chip::fast_exp(-gate)) * up;

@@ -27,6 +27,7 @@ struct Launch {
     uint32_t block_number;
     int threads;
     bool dependent;  // on a grid before it that may still be running
+    bool hasty;      // some thread let the next grid start before it had waited for the one before
 };
 
 Launch launch;
@@ -135,11 +136,11 @@ bool pass_barrier() {
     return true;
 }
 
-// What a block must not leave behind: copies under way, half a named barrier.
+// What a block must not leave behind: copies under way, half a named barrier, warps behind others of their warpgroup.
 bool leaves_nothing() {
     std::string fault;
     const char* kind = nullptr;
-    if (!hopper_end_block(fault, kind)) return true;
+    if (!hopper_end_block(fault, kind) && !warpgroups_end_block(fault, kind)) return true;
     note(kind, "%s", fault.c_str());
     return false;
 }
@@ -147,6 +148,7 @@ bool leaves_nothing() {
 bool run_block() {
     memory_begin_block();
     hopper_begin_block();
+    warpgroups_begin_block();
     for (int i = 0; i < launch.threads; ++i) {
         fibres[i] = Fibre();
         fibres[i].thread.index = i;
@@ -185,6 +187,8 @@ Fibre& current_fibre() { return *current; }
 Fibre& fibre_of(int thread) { return fibres[thread]; }
 
 int threads_in_block() { return launch.threads; }
+
+void start_next_grid() { launch.hasty = launch.hasty || !current->thread.previous_grid_done; }
 
 Fibre* whole_warp(const Fibre& fibre) {
     const int first = fibre.thread.warp() * LANES;
@@ -265,7 +269,7 @@ EXPORTED int chip_launch(Kernel kernel, void** arguments, const Buffer* buffers,
         fibres.resize(MOST_THREADS);
     }
     launch = {kernel, arguments, {grid[0], grid[1], grid[2]}, {shape[0], shape[1], shape[2]}, {}, 0,
-              static_cast<int>(shape[0] * shape[1] * shape[2]), dependent != 0};
+              static_cast<int>(shape[0] * shape[1] * shape[2]), dependent != 0, false};
     order_of_threads = order;
     shuffler.seed(seed);
     if (const char* refused = memory_begin_launch(buffers, buffer_count, shared_bytes)) {
@@ -285,3 +289,6 @@ EXPORTED int chip_launch(Kernel kernel, void** arguments, const Buffer* buffers,
     }
     return 0;
 }
+
+// Whether the last grid let the next one start before it had itself waited for the one before.
+EXPORTED int chip_was_hasty() { return launch.hasty; }

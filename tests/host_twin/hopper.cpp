@@ -245,10 +245,15 @@ void named_barrier(int id, int threads, bool wait, Site site) {
 }
 
 void registers_change(int count, Site site) {
+    Multiply how = {};
+    how.n = count;
+    warpgroup_step("setmaxnreg", how, site);
     if (count % 8 == 0 && count >= 24 && count <= 256) return;
     fail("launch", nullptr, "%d registers, %s:%d: expected 24 to 256, in eights", count, site.file, site.line);
 }
 
 void previous_grid_wait() { running()->previous_grid_done = true; }
+
+void next_grid_may_start() { start_next_grid(); }
 
 }  // namespace chip::host

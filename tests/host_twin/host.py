@@ -15,6 +15,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,14 +57,26 @@ class _Buffer(ctypes.Structure):
         ("begin", ctypes.c_void_p),
         ("bytes", ctypes.c_size_t),
         ("writable", ctypes.c_int),
+        ("settled", ctypes.c_int),
         ("argument", ctypes.c_int),
     )
+
+
+@dataclass
+class _Stream:
+    """What an engine knows of its last launch: the bytes it may have written, as (begin, end), and whether it let the
+    next grid start before it had waited for the one before. What torch does between two launches nobody sees here.
+    """
+
+    written: list[tuple[int, int]] = field(default_factory=list)
+    hasty: bool = False
 
 
 class HostModule:
     """One .cu file under one set of defines, compiled for the host."""
 
-    def __init__(self, library: Path, order: Order, seed: int) -> None:
+    def __init__(self, library: Path, order: Order, seed: int, stream: _Stream) -> None:
+        self._stream = stream
         self._path = library
         self._library = ctypes.CDLL(str(library))
         self._order = ORDERS.index(order)
@@ -77,6 +90,7 @@ class HostModule:
         args: Sequence[Argument],
         shared_bytes: int = 0,
         early: bool = False,
+        settled: Sequence[int] = (),
     ) -> None:
         """See `mohge.dispatch.cuda.engine.Module.launch`."""
         grid, block = padded_shape(grid), padded_shape(block)
@@ -91,7 +105,9 @@ class HostModule:
             raise HostFaultError("launch", f"{name} takes {len(signature)} arguments, not {len(args)}")
         for number, (code, argument) in enumerate(zip(signature, args, strict=True)):
             _check_argument(name, number, code, argument)
-        memory = _Memory(signature, args)
+        memory = _Memory(signature, args, settled)
+        if early and settled:
+            _check_settled(name, [args[number] for number in settled], self._stream)
         message = ctypes.create_string_buffer(4096)
         failed = self._function("chip_launch", ctypes.c_int)(
             self._function(f"chip_call_{name}", None),
@@ -111,6 +127,8 @@ class HostModule:
             kind, site, text = message.value.decode().split("\n", 2)
             raise HostFaultError(kind, f"{name}, {text}{self._source_line(site)}")
         memory.copy_back()
+        self._stream.written = memory.written()
+        self._stream.hasty = bool(self._function("chip_was_hasty", ctypes.c_int)())
 
     def _function(self, name: str, result: Any) -> Any:
         try:
@@ -142,13 +160,14 @@ class HostEngine:
     def __init__(self, order: Order = "random", seed: int = 0) -> None:
         self._order: Order = order
         self._seed = seed
+        self._stream = _Stream()
         self._modules: dict[tuple[Path, tuple[tuple[str, int | str], ...]], HostModule] = {}
 
     def load(self, source_file: Path, defines: Defines) -> HostModule:
         """See `mohge.dispatch.cuda.engine.Engine.load`."""
         key = (Path(source_file).resolve(), tuple(sorted(defines.items())))
         if key not in self._modules:
-            self._modules[key] = HostModule(_build(*key), self._order, self._seed)
+            self._modules[key] = HostModule(_build(*key), self._order, self._seed, self._stream)
         return self._modules[key]
 
 
@@ -163,7 +182,7 @@ def compiler_version() -> str | None:
 class _Memory:
     """Every tensor argument in a copy of its own with room on both sides, so that no wrong index meets a neighbour."""
 
-    def __init__(self, signature: Sequence[str], args: Sequence[Argument]) -> None:
+    def __init__(self, signature: Sequence[str], args: Sequence[Argument], settled: Sequence[int]) -> None:
         self._copies: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor, bool]] = {}
         self._values: list[np.ndarray[Any, Any]] = []
         buffers: list[_Buffer] = []
@@ -177,12 +196,14 @@ class _Memory:
             begin = copy.data_ptr() + GUARD_BYTES
             is_map = isinstance(argument, TensorMap)
             self._values.append(_tensor_map(argument, begin) if is_map else np.array([begin], np.uint64))
-            buffers.append(_Buffer(begin, len(copy) - 2 * GUARD_BYTES, writable, number))
-        # A tensor given twice is one buffer; it may be written when any of its parameters may.
+            buffers.append(_Buffer(begin, len(copy) - 2 * GUARD_BYTES, writable, number in settled, number))
+        # A tensor given twice is one buffer; it may be written when any of its parameters may, read early when all may.
         writable = {buffer.begin for buffer in buffers if buffer.writable}
+        unsettled = {buffer.begin for buffer in buffers if not buffer.settled}
         unique = {buffer.begin: buffer for buffer in buffers}
         for begin, buffer in unique.items():
             buffer.writable = begin in writable
+            buffer.settled = begin not in unsettled
         self.buffers = (_Buffer * len(unique))(*unique.values())
         self.pointers = (ctypes.c_void_p * len(args))(*(value.ctypes.data for value in self._values))
 
@@ -200,10 +221,26 @@ class _Memory:
         self._copies[key] = (copy, view, before or writable)
         return copy
 
+    def written(self) -> list[tuple[int, int]]:
+        """The bytes, as (begin, end) in the caller's memory, of every tensor that may be written."""
+        views = [view for _, view, writable in self._copies.values() if writable]
+        return [(view.data_ptr(), view.data_ptr() + len(view)) for view in views]
+
     def copy_back(self) -> None:
         for copy, view, writable in self._copies.values():
             if writable:
                 view.copy_(copy[GUARD_BYTES : GUARD_BYTES + len(view)])
+
+
+def _check_settled(name: str, arguments: Sequence[Argument], stream: _Stream) -> None:
+    """What may be read before the grid before this one has ended must have been written before that one started."""
+    if stream.hasty:
+        raise HostFaultError("dependency", f"{name} may start before older grids end: the one before did not wait")
+    for argument in arguments:
+        view = _bytes_of(argument.matrix if isinstance(argument, TensorMap) else argument)
+        begin, end = view.data_ptr(), view.data_ptr() + len(view)
+        if any(first < end and begin < last for first, last in stream.written):
+            raise HostFaultError("dependency", f"{name} is said to find settled what the grid before it writes")
 
 
 def _tensor_map(argument: TensorMap, begin: int) -> np.ndarray[Any, Any]:

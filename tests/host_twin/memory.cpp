@@ -137,7 +137,7 @@ void check_buffer(Thread& thread, size_t which, uintptr_t at, size_t bytes, Acce
         fail("read_only", pc, "thread %d writes byte %zu of argument %d, which is const", thread.index, offset,
              buffer.argument);
     }
-    if (!thread.previous_grid_done) {
+    if (!thread.previous_grid_done && !(buffer.settled && access == Access::read)) {
         fail("dependency", pc, "thread %d touches argument %d, which an earlier grid may still be writing: no wait",
              thread.index, buffer.argument);
     }

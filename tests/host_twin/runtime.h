@@ -42,9 +42,7 @@ struct Knowledge {
 // One wgmma that was started; whose sums and operands it works on.
 struct Product {
     float* d;
-    unsigned long long a, b;
-    int n;
-    bool add, by_columns, bfloat16;
+    Multiply what;
     Site site;
     uint64_t seen;  // what was known of its operands when it was started
 };
@@ -61,6 +59,7 @@ struct Thread {
     bool sums_fenced = false;
     std::vector<Product> open_products;
     std::vector<std::vector<Product>> product_groups;  // oldest first
+    size_t warpgroup_steps = 0;  // instructions made together with its warpgroup
     bool previous_grid_done = true;
 
     int warp() const { return index / LANES; }
@@ -95,10 +94,12 @@ struct Buffer {
     uintptr_t begin;
     size_t bytes;
     int writable;
+    int settled;  // may be read before the grid before this one has ended
     int argument;
 };
 
 int threads_in_block();
+void start_next_grid();  // this block does not keep it from starting
 Fibre& fibre_of(int thread);
 
 // What is running; null outside a launch.
@@ -141,6 +142,11 @@ bool mbarrier_ready(Fibre& fibre);
 std::string waits_for(const Fibre& fibre);
 void hopper_begin_block();
 bool hopper_end_block(std::string& fault, const char*& kind);
+
+// wgmma.cpp: the same of the instructions that the warps of a warpgroup must all issue, in one order.
+void warpgroups_begin_block();
+bool warpgroups_end_block(std::string& fault, const char*& kind);
+void warpgroup_step(const char* instruction, const Multiply& what, Site site);
 
 void memory_next_epoch();
 

@@ -43,18 +43,19 @@ def test_box_is_swizzled_and_filled_with_zeros(machine: Any, line: int, column: 
     assert torch.equal(out.cpu(), expected)
 
 
-@pytest.mark.parametrize(("dtype", "n"), [(torch.float16, 64), (torch.bfloat16, 128), (torch.float16, 256)])
-def test_products_of_both_layouts(machine: Any, dtype: torch.dtype, n: int) -> None:
+@pytest.mark.parametrize("n", [8, 16, 32, 64, 128, 256])
+@pytest.mark.parametrize("dtype", ELEMENTS, ids=str)
+def test_products_of_all_layouts(machine: Any, dtype: torch.dtype, n: int) -> None:
     device = machine[1]
     generator = torch.Generator().manual_seed(n)
     a, b = (torch.randint(-4, 5, (rows, 64), generator=generator).to(dtype) for rows in (64, n))
-    out = torch.zeros(2, 64, n, device=device)
-    moved = a.to(device), b.to(device), b.T.contiguous().to(device)
-    maps = [TensorMap(matrix, rows, 64) for matrix, rows in zip(moved, (64, n, 64), strict=True)]
-    run(machine, f"product_{n}", [out, *maps], 128, (64 + 2 * n) * 128 + 8, dtype)
+    maps = [TensorMap(matrix.to(device), box, 64) for matrix, box in
+            ((a, 64), (a.T.contiguous(), 64), (b, n), (b.T.contiguous(), 64))]  # fmt: skip
     expected = a.float() @ b.float().T  # whole numbers: exact in any order
-    for way in out.cpu():
-        assert torch.equal(way, expected)
+    for way in range(2 if n < 64 else 4):
+        out = torch.zeros(64, n, device=device)
+        run(machine, f"product_{n}", [out, *maps, way], 128, (128 + n // 64 * 64 + n) * 128 + 8, dtype)
+        assert torch.equal(out.cpu(), expected), way
 
 
 def test_two_warps_take_turns(machine: Any) -> None:
@@ -64,6 +65,7 @@ def test_two_warps_take_turns(machine: Any) -> None:
     assert out.item() == 10
 
 
+SHARED_BYTES = 2048
 FAULTS = {
     "leaves_a_copy_under_way": ("in_flight", "ended with a copy"),
     "box_at_an_odd_place": ("misaligned", "no multiple of 1024"),
@@ -75,7 +77,16 @@ FAULTS = {
     "half_a_named_barrier": ("barrier", "32 of 64 threads at named barrier 1"),
     "two_sizes_of_a_named_barrier": ("barrier", "elsewhere"),
     "named_barrier_zero": ("barrier", "expected 1 to 15"),
+    "products_of_half_a_warpgroup": ("collective", "in a warpgroup that the block ends in"),
+    "one_warp_multiplies_something_else": ("collective", "wgmma of something else"),
+    "one_warp_multiplies_without_adding": ("collective", "wgmma of something else"),
+    "one_warp_does_not_commit": ("collective", "wgmma_wait"),
+    "one_warp_waits_for_less": ("collective", "wgmma_wait of something else"),
+    "one_warp_makes_no_products": ("collective", "has ended without wgmma_fence"),
+    "one_warp_takes_other_registers": ("collective", "setmaxnreg of something else"),
 }
+# Blocks of a whole warpgroup.
+WARPGROUPS = [name for name in FAULTS if name.startswith("one_warp")]
 
 
 @pytest.mark.parametrize("kernel", FAULTS)
@@ -85,7 +96,7 @@ def test_fault_is_reported(kernel: str, host_engine: Any) -> None:
     matrix = [TensorMap(torch.zeros(8, 64, dtype=torch.float16), 8, 64)] if "box" in kernel or "copy" in kernel else []
     module = host_engine.load(FOLDER / "hopper_faults.cu", {})
     with pytest.raises(RuntimeError) as caught:
-        module.launch(kernel, (1,), (64,), [y, *matrix], 2048)
+        module.launch(kernel, (1,), (128 if kernel in WARPGROUPS else 64,), [y, *matrix], SHARED_BYTES)
     assert (vars(caught.value)["kind"], says in str(caught.value)) == (kind, True), caught.value
 
 

@@ -7,7 +7,7 @@
 namespace chip::host {
 namespace {
 
-enum class Operation { warp_barrier, shuffle, ballot, match_any, ldmatrix, mma };
+enum class Operation { warp_barrier, shuffle, ballot, match_any, ldmatrix, transpose, mma };
 
 }  // namespace
 
@@ -81,6 +81,17 @@ void load_matrices(Fibre* warp, Lane* const* lanes) {
     }
 }
 
+void transpose(Lane* const* lanes) {
+    unsigned short matrix[8][8];
+    for (int lane = 0; lane < LANES; ++lane)
+        for (int i = 0; i < 2; ++i)
+            matrix[lane / 4][2 * (lane % 4) + i] = static_cast<unsigned short>(lanes[lane]->value >> 16 * i);
+    for (int lane = 0; lane < LANES; ++lane) {
+        const int line = lane / 4, pair = 2 * (lane % 4);
+        lanes[lane]->value = matrix[pair][line] | unsigned(matrix[pair + 1][line]) << 16;
+    }
+}
+
 float element(unsigned pair, int which, bool bfloat16) {
     const unsigned short bits = static_cast<unsigned short>(which == 0 ? pair : pair >> 16);
     return bfloat16 ? widen(__nv_bfloat16{bits}) : widen(__half{bits});
@@ -127,6 +138,7 @@ void perform(Fibre* warp, Lane* const* lanes, const Lane& last) {
             exchange_knowledge(warp);
             break;
         case Operation::ldmatrix: load_matrices(warp, lanes); break;
+        case Operation::transpose: transpose(lanes); break;
         case Operation::mma: multiply(lanes); break;
         default: exchange(lanes);
     }
@@ -188,6 +200,13 @@ void ldmatrix_x4(unsigned* r, const void* shared, bool transposed, Site site) {
     lane.shared = shared;
     lane.parameter = transposed;
     collective(lane);
+}
+
+unsigned transpose_8x8(unsigned pair, Site site) {
+    Lane lane = {Operation::transpose, site};
+    lane.value = pair;
+    collective(lane);
+    return static_cast<unsigned>(lane.value);
 }
 
 void mma_m16n8k16(float* d, const unsigned* a, const unsigned* b, bool bfloat16, Site site) {

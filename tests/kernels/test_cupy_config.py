@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from mohge.kernels.cupy.config import KINDS, Config, Configuration, MmaConfig, TileConfig, WgmmaConfig
-from mohge.kernels.cupy.implementation import CupyImplementation, cannot
+from mohge.kernels.cupy.config import KINDS, Config, Configuration, MmaConfig, SwappedConfig, TileConfig, WgmmaConfig
+from mohge.kernels.cupy.implementation import FASTEST_FIRST, CupyImplementation, cannot
 from mohge.kernels.cupy.shipped import (
     MMA_CONFIGS,
+    MOST_ROWS_FOR_SWAPPED,
     PERSISTENT,
     PERSISTENT_CONFIGS,
+    SWAPPED_CONFIGS,
     TILE_CONFIGS,
     WGMMA_CONFIGS,
     built_in,
     choose_mma,
+    choose_swapped,
     choose_tile,
     offered,
 )
@@ -30,6 +33,7 @@ SPEC = LayerSpec("small", 24, (8, 40), 1, 1, 1)
 TILE = TILE_CONFIGS["many rows"]
 MMA = MMA_CONFIGS["many rows"]
 WGMMA = WGMMA_CONFIGS["many rows"]
+SWAPPED = SWAPPED_CONFIGS["few rows"]
 
 
 class NoEngine:
@@ -60,6 +64,12 @@ class NoEngine:
         (WGMMA, {"stages": 5}),
         (WGMMA, {"band": 0}),
         (PERSISTENT_CONFIGS["fc2"], {"pingpong_below": -1}),
+        (SWAPPED, {"block_m": 24}),
+        (SWAPPED, {"block_m": 256}),
+        (SWAPPED, {"block_n": 256}),
+        (SWAPPED, {"stages": 1}),
+        (SWAPPED, {"stages": 13}),
+        (SWAPPED, {"band": 0}),
     ],
 )
 def test_impossible_configurations_are_refused(config: Config, change: dict[str, int]) -> None:
@@ -73,6 +83,14 @@ def test_blocks_grow_with_the_rows_of_an_expert(choose: Any) -> None:
     assert heights == sorted(heights)
     assert heights[0] == heights[1] == 16
     assert heights[-1] == 128
+
+
+def test_with_swapped_operands_tiles_grow_too_and_fill_shared_memory() -> None:
+    means = (0, 1, 6, 8, 9, 20, 44, 45, 96, 1000)
+    assert [choose_swapped(64 * mean, 64).block_m for mean in means] == [8, 8, 16, 16, 32, 32, 64, 128, 128, 128]
+    for config in SWAPPED_CONFIGS.values():
+        with pytest.raises(ValueError, match="shared memory"):
+            replace(config, stages=config.stages + 1)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +127,7 @@ def test_supports_says_why_not(
 
 
 def test_version_and_configuration_must_agree() -> None:
-    with pytest.raises(ValueError, match="version: expected one of auto, tile, mma, wgmma, persistent, got 'wmma'"):
+    with pytest.raises(ValueError, match="expected one of auto, tile, mma, wgmma, persistent, swapped, got 'wmma'"):
         CupyImplementation("wmma")
     with pytest.raises(ValueError, match="config: expected a TileConfig"):
         CupyImplementation("tile", config=MMA)
@@ -122,7 +140,7 @@ def test_version_and_configuration_must_agree() -> None:
 @pytest.mark.parametrize(
     ("capability", "dtype", "hidden", "runs", "says"),
     [
-        ((9, 0), "bfloat16", 24, {"tile", "mma", "wgmma", "persistent"}, ""),
+        ((9, 0), "bfloat16", 24, {*KINDS}, "persistent; swapped up to 96 rows an expert"),
         ((8, 0), "bfloat16", 24, {"tile", "mma"}, "wgmma needs compute capability 9.0 (Hopper), the GPU has 8.0"),
         ((10, 0), "float16", 24, {"tile", "mma"}, "the GPU has 10.0"),
         ((7, 5), "float16", 24, {"tile"}, "need compute capability 8.0, the GPU has 7.5"),
@@ -137,19 +155,21 @@ def test_a_version_runs_where_its_instructions_are(
     assert {version for version in KINDS if cannot(version, spec, dtype, capability) is None} == runs
     monkeypatch.setattr(CupyImplementation, "_capability", lambda *_: capability)
     chosen = CupyImplementation().chosen(spec, getattr(torch, dtype), CPU)
-    best = next(version for version in reversed(KINDS) if version in runs)
+    best = next(version for version in FASTEST_FIRST if version in runs)
     assert chosen.split(";")[0] == best
     assert says in chosen
     for version in set(KINDS) - runs:
         assert CupyImplementation(version, NoEngine()).supports(spec, getattr(torch, dtype), CPU) is not None
 
 
-def test_few_rows_get_short_tiles_and_many_the_persistent_kernel() -> None:
-    everything = tuple(reversed(KINDS))
-    versions = [built_in(everything, 64 * mean, 64).version for mean in (1, 16, 96, 97, 1536)]
-    assert versions == ["mma", "mma", "mma", "persistent", "persistent"]
-    assert {built_in(everything, rows, 64) for rows in (1, 64 * 90, 10**6)} <= set(offered(everything))
-    for versions in (("mma", "tile"), ("wgmma",), ("tile",)):
+def test_few_rows_get_swapped_operands_and_many_the_persistent_kernel() -> None:
+    assert sorted(FASTEST_FIRST) == sorted(KINDS)
+    most = MOST_ROWS_FOR_SWAPPED
+    versions = [built_in(FASTEST_FIRST, 64 * mean, 64).version for mean in (0, 1, 16, most, most + 1, 1536)]
+    assert versions == ["swapped", "swapped", "swapped", "swapped", "persistent", "persistent"]
+    given = {built_in(FASTEST_FIRST, 64 * mean, 64) for mean in range(2 * most)}
+    assert given == set(offered(FASTEST_FIRST))
+    for versions in (("mma", "tile"), ("wgmma",), ("tile",), ("swapped",), ("persistent",)):
         assert built_in(versions, 10**6, 64) in offered(versions)
         assert built_in(versions, 10**6, 64).version == versions[0]
 
@@ -158,6 +178,8 @@ def test_values_there_and_back() -> None:
     assert from_values(to_values(PERSISTENT)) == PERSISTENT
     values = {**to_values(PERSISTENT), "version": "wgmma"}  # pingpong_below means nothing there
     assert from_values(values) == Configuration.both(WGMMA)
+    mixed = Configuration(SWAPPED, SWAPPED_CONFIGS["single rows"])
+    assert from_values(to_values(mixed)) == mixed
     assert "fc2_pingpong_below" in space(("persistent", "mma"))
     assert "fc2_pingpong_below" not in space(("mma", "tile"))
 
@@ -178,6 +200,14 @@ def test_hopper_tiles_work_on_whole_stages() -> None:
     layer = layer.prepare(SPEC, ExpertWeights.random(SPEC), CPU, torch.float16)
     # fc1: one row block and 64 of W's columns an expert, H 24 in one stage of 64. fc2: one column block, W in one.
     assert layer.executed_flops(np.array([17, 1])) == 2 * 2 * (128 * 128 * 64 + 128 * 128 * 64)
+
+
+def test_narrow_tiles_cover_padded_widths() -> None:
+    """Tiles of 32 activation columns: W 8 and 40 are padded to 64, all of which fc2 reads, so both make two tiles."""
+    layer = CupyImplementation("swapped", NoEngine(), SwappedConfig(block_m=8, block_n=64, stages=2))
+    layer = layer.prepare(SPEC, ExpertWeights.random(SPEC), CPU, torch.float16)
+    # fc1: three and one row blocks of 8, two tiles each, H 24 in one stage. fc2: one tile, W in one stage.
+    assert layer.executed_flops(np.array([17, 1])) == 2 * (3 + 1) * (2 * 64 * 8 * 64 + 64 * 8 * 64)
 
 
 def test_exact_tiles_execute_the_useful_flops_only() -> None:

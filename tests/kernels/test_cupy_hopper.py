@@ -1,4 +1,4 @@
-"""The Hopper kernels (wgmma, persistent) executed on the host against the reference; and faults planted in them."""
+"""The Hopper kernels (wgmma, persistent, swapped) executed on the host against the reference; faults planted in them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mohge.kernels.cupy import launch
-from mohge.kernels.cupy.config import Config, Configuration, PersistentConfig, WgmmaConfig
+from mohge.kernels.cupy.config import Config, Configuration, PersistentConfig, SwappedConfig, WgmmaConfig
 from mohge.kernels.cupy.implementation import CupyImplementation
-from mohge.kernels.cupy.shipped import PERSISTENT, WGMMA_CONFIGS
+from mohge.kernels.cupy.shipped import PERSISTENT, SWAPPED_CONFIGS, WGMMA_CONFIGS
 from mohge.reference import LayerSpec
 from tests.kernels.planted import Fault, PatchedEngine
 
@@ -22,7 +22,8 @@ LIMIT = {torch.float16: 1e-3, torch.bfloat16: 8e-3}  # relative Frobenius error
 WGMMA = WgmmaConfig(block_m=128, block_n=128, stages=3)
 # Two widths of the cases take turns, others share tiles; in both GEMMs.
 PERSIST = PersistentConfig(block_m=128, block_n=128, stages=3, pingpong_below=100)
-CONFIGS: dict[str, Config] = {"wgmma": WGMMA, "persistent": PERSIST}
+SWAPPED = SwappedConfig(block_m=16, block_n=128, stages=3)
+CONFIGS: dict[str, Config] = {"wgmma": WGMMA, "persistent": PERSIST, "swapped": SWAPPED}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ CASES = [
     Case("smallest layer", 8, (1, 2), 2, 11),
     Case("all tokens on one expert and full tiles", 16, (16, 24), 1, 128, 1),
     Case("one row more than a tile", 16, (64, 24), 1, 129, 1),
+    Case("one row more than a short tile", 16, (64, 24), 1, 17, 1),
     Case("several column blocks and a long inner dimension", 264, (72, 200), 2, 19),
     Case("more tiles than blocks of both modes", 72, (130, 40), 2, 150),
 ]
@@ -87,9 +89,13 @@ def test_matches_the_reference(case: Case, version: str, host_engine: Any, make_
         ("wgmma", Configuration.both(WGMMA_CONFIGS["many rows"])),
         ("wgmma", Configuration.both(WgmmaConfig(block_m=256, block_n=128, stages=2))),
         ("persistent", PERSISTENT),
+        *(("swapped", Configuration.both(config)) for config in SWAPPED_CONFIGS.values()),
+        ("swapped", Configuration.both(SwappedConfig(block_m=32, block_n=64, stages=2))),
+        ("swapped", Configuration(SWAPPED_CONFIGS["few rows"], SWAPPED_CONFIGS["single rows"])),
     ],
-    ids=["wgmma-shipped", "wgmma-tall-two-stages", "persistent-shipped"],
-)
+    ids=["wgmma-shipped", "wgmma-tall-two-stages", "persistent-shipped",
+         *(f"swapped-{name.replace(' ', '-')}" for name in SWAPPED_CONFIGS), "swapped-two-stages", "swapped-mixed"],
+)  # fmt: skip
 def test_every_configuration_computes_the_same(
     version: str, config: Configuration, host_engine: Any, make_problem: Any
 ) -> None:
@@ -97,22 +103,26 @@ def test_every_configuration_computes_the_same(
     assert error(case, version, config, host_engine, make_problem, torch.bfloat16) < LIMIT[torch.bfloat16]
 
 
-@pytest.mark.parametrize("order", ["forward", "reverse"])
-def test_the_order_of_threads_changes_nothing(order: Any, host_engine: Any, make_problem: Any) -> None:
+@pytest.mark.parametrize(("version", "order"), [("persistent", "forward"), ("persistent", "reverse"),
+                                                ("swapped", "forward"), ("swapped", "reverse")])  # fmt: skip
+def test_the_order_of_threads_changes_nothing(version: str, order: Any, host_engine: Any, make_problem: Any) -> None:
     results = []
     for engine in (host_engine, type(host_engine)(order=order)):
         problem = make_problem(UNEVEN.spec, UNEVEN.tokens, torch.float16)
-        layer = CupyImplementation("persistent", engine, PERSIST)
+        layer = CupyImplementation(version, engine, CONFIGS[version])
         layer = layer.prepare(UNEVEN.spec, problem.weights, "cpu", torch.float16)
         results.append(layer(problem.x, problem.plan))
     assert torch.equal(*results)
 
 
-def test_auto_takes_the_persistent_kernels_for_many_rows_and_phases_repeat(host_engine: Any, make_problem: Any) -> None:
-    problem = make_problem(LayerSpec("many", 16, (24,), 2, 1, 1), 200, torch.bfloat16)
+@pytest.mark.parametrize("tokens", [192, 200])
+def test_auto_takes_the_persistent_kernels_for_many_rows_and_phases_repeat(
+    tokens: int, host_engine: Any, make_problem: Any
+) -> None:
+    problem = make_problem(LayerSpec("many", 16, (24,), 2, 1, 1), tokens, torch.bfloat16)
     layer = CupyImplementation("auto", host_engine).prepare(problem.spec, problem.weights, "cpu", torch.bfloat16)
     assert isinstance(layer, launch.CupyLayer)
-    assert [layer.choices.of(tokens, "any").version for tokens in (192, 200)] == ["mma", "persistent"]
+    assert [layer.choices.of(count, "any").version for count in (192, 200)] == ["swapped", "persistent"]
     assert problem.error(layer) < LIMIT[torch.bfloat16]
     expected = layer(problem.x, problem.plan)
     phases = layer.phases(problem.x, problem.plan)
@@ -123,42 +133,73 @@ def test_auto_takes_the_persistent_kernels_for_many_rows_and_phases_repeat(host_
 # ---- faults: a line of the sources replaced by a wrong one must be noticed
 
 
-TILE = "hopper_tile.cuh"
+WORK, RING, TILE = "work.cuh", "ring.cuh", "hopper_tile.cuh"
+PERSISTENT_CU, SWAPPED_CU = "persistent.cu", "swapped.cu"
 FULL_WAIT = "chip::barrier_wait(ring.full + place.stage, place.phase);"
 EMPTY_WAIT = "chip::barrier_wait(ring.empty + place.stage, place.phase ^ 1);"
 EXPECTED = "COLUMNS * LINE * 2);\n#pragma"
-PERSISTENT_CU = "persistent.cu"
 TWICE = {"error", "race", "out_of_bounds"}  # by two blocks, and others by none
 WRONG_ROWS = {"race", "out_of_bounds", "error"}
 UNSEEN = {"in_flight", "unwritten", "race"}
 FAULTS = [
     # barriers
-    Fault("does not wait for a full stage", TILE, FULL_WAIT, "", UNSEEN),
-    Fault("does not wait for an empty stage", TILE, EMPTY_WAIT, "", {"in_flight", "race", "barrier"}),
-    Fault("waits for the wrong phase", TILE, "place.phase ^ 1", "place.phase", {"barrier"}),
-    Fault("no block barrier after the first ones", TILE, "    chip::block_barrier();\n", "", {"race", "unwritten"}),
-    Fault("gives a stage back too early", TILE, "chip::wgmma_wait<1>();", "", {"race", "in_flight"}),
-    Fault("gathers too far ahead", TILE, "STAGES < 4 ? STAGES - 2 : 2", "STAGES - 1", {"barrier"}),
-    Fault("arrives before the copies", TILE, "chip::cp_async_wait<LAG>();", "", {"in_flight"}),
+    Fault("does not wait for a full stage", RING, FULL_WAIT, "", UNSEEN),
+    Fault("does not wait for an empty stage", RING, EMPTY_WAIT, "", {"in_flight", "race", "barrier"}),
+    Fault("waits for the wrong phase", RING, "place.phase ^ 1", "place.phase", {"barrier"}),
+    Fault("no block barrier after the first ones", RING, "    chip::block_barrier();\n", "", {"race", "unwritten"}),
+    Fault("gives a stage back too early", RING, "chip::wgmma_wait<1>();", "", {"race", "in_flight"}),
+    Fault("gathers too far ahead", TILE, "STAGES < 4 ? STAGES - 2 : 2", "STAGES - 1", {"compile"}),
+    Fault("arrives before the copies", RING, "chip::cp_async_wait<LAG>();", "", {"in_flight"}),
     # what the async proxy sees
-    Fault("barriers unknown to the copy engine", TILE, "        chip::barrier_init_fence();\n", "", {"proxy"}),
-    Fault("gathered rows unknown to wgmma", TILE, "        chip::async_proxy_fence();\n", "", {"proxy"}),
-    Fault("no fence before products", TILE, "chip::wgmma_fence();", "", {"proxy"}),
-    Fault("reads sums too early", TILE, "    chip::wgmma_wait<0>();\n", "", {"error"}),
+    Fault("barriers unknown to the copy engine", RING, "        chip::barrier_init_fence();\n", "", {"proxy"}),
+    Fault("gathered rows unknown to wgmma", RING, "        chip::async_proxy_fence();\n", "", {"proxy"}),
+    Fault("no fence before products", RING, "chip::wgmma_fence();", "", {"proxy"}),
+    Fault("reads sums too early", RING, "    chip::wgmma_wait<0>();\n", "", {"error"}),
     # boxes, swizzles, strides
     Fault("box one line off", TILE, "full, k, first_line + line)", "full, k, first_line + line + 1)", {"error"}),
     Fault("box one column off", TILE, "first_column + block * LINE,", "first_column + block * LINE + 8,", {"error"}),
     Fault("expects too few bytes", TILE, EXPECTED, EXPECTED.replace(");", " - 128);"), {"barrier"}),
-    Fault("wrong swizzle", TILE, "(chunk ^ line % 8)", "chunk", {"error"}),
+    Fault("wrong swizzle", RING, "(chunk ^ line % 8)", "chunk", {"error"}),
     Fault("wrong stride of column blocks", TILE, "LINE * LINE * 2)", "LINE * 16)", {"error"}),
     # tiles and rows
     Fault("stores rows of the next expert", TILE, "line < tile.rows, ", "true, ", WRONG_ROWS),
-    Fault("transposes pairs wrongly", TILE, "if (j & mask) continue;", "if (j & 1) continue;", WRONG_ROWS),
+    Fault("transposes pairs wrongly", RING, "if (j & mask) continue;", "if (j & 1) continue;", WRONG_ROWS),
     Fault("starts before its inputs are there", PERSISTENT_CU, "    chip::previous_grid_wait();\n", "", {"dependency"}),
     Fault("skips tiles", PERSISTENT_CU, "entry_of(++round)", "entry_of(round += 2)", {"error"}),
-    Fault("deals some tiles twice", PERSISTENT_CU, "gridDim.x - 1 - blockIdx.x", "gridDim.x - blockIdx.x", TWICE),
+    Fault("deals some tiles twice", WORK, "gridDim.x - 1 - blockIdx.x", "gridDim.x - blockIdx.x", TWICE),
     Fault("gives no turn", PERSISTENT_CU, "chip::named_barrier_arrive(consumer", "(void)(consumer", {"barrier"}),
     Fault("stays in its stages", PERSISTENT_CU, "if (consumer == 0) place.advance(steps);", "", {"barrier"}),
+]  # fmt: skip
+
+# What the kernels with swapped operands do by themselves.
+WAITS = "    chip::previous_grid_wait();\n    chip::next_grid_may_start();\n"
+FC1_WAITS = "    chip::previous_grid_wait();   // the work list"
+EARLY = "    chip::next_grid_may_start();\n" + FC1_WAITS
+STREAM_WAIT = "        wait_until_empty(ring, place);\n        chip::Barrier"
+UP_BOX, DOWN_BOX, ROW_BOX = "full, k, first_line)", "first_line + k)", "k, tile.first_row)"
+INSIDE = "row < rows && column < columns)"
+SWAPPED_FAULTS = [
+    # waits
+    Fault("fc2 does not wait for fc1", SWAPPED_CU, WAITS, "", {"dependency"}),
+    Fault("fc1 starts before its inputs are there", SWAPPED_CU, FC1_WAITS, "    //", {"dependency"}),
+    Fault("fc1 lets fc2 start too early", SWAPPED_CU, FC1_WAITS, EARLY, {"dependency"}),
+    Fault("streams into stages in use", SWAPPED_CU, STREAM_WAIT, "chip::Barrier", {"in_flight", "race", "barrier"}),
+    Fault("rows nobody waits for", SWAPPED_CU, "make_ring(1 + COPIERS)", "make_ring(1)", {"barrier", *UNSEEN}),
+    # boxes and operands
+    Fault("box of gate and up one line off", SWAPPED_CU, UP_BOX, UP_BOX[:-1] + " + 1)", {"error"}),
+    Fault("box of down one line off", SWAPPED_CU, DOWN_BOX, DOWN_BOX[:-1] + " + 1)", {"error"}),
+    Fault("box of rows one line off", SWAPPED_CU, ROW_BOX, ROW_BOX[:-1] + " + 1)", {"error"}),
+    Fault("the same box for both consumers", SWAPPED_CU, "column + block * 64,", "column,", {"error"}),
+    Fault("expects the bytes of rows only", SWAPPED_CU, "(full, WEIGHT_BYTES)", "(full, ROW_BYTES)", {"barrier"}),
+    Fault("does not transpose down", SWAPPED_CU, "_COLUMNS = WEIGHTS_BY_COLUMNS", "_COLUMNS = false", {"error"}),
+    Fault("takes the other consumer's lines", SWAPPED_CU, "consumer * 64 * LINE;", "(1 - consumer) * 64 * LINE;",
+          {"error"}),
+    # tiles, rows, columns
+    Fault("skips a tile", SWAPPED_CU, "entry_of(++round)", "entry_of(round += 2)", {"error"}),
+    Fault("swaps gate and up", SWAPPED_CU, "swiglu(gate[0], up[0])", "swiglu(up[0], gate[0])", {"error"}),
+    Fault("stores rows of the next expert", SWAPPED_CU, INSIDE, "column < columns)", WRONG_ROWS),
+    Fault("stores columns past the last", SWAPPED_CU, INSIDE, "row < rows)", WRONG_ROWS),
+    Fault("does not transpose sums", SWAPPED_CU, "chip::transpose_8x8(pair(m + 1))", "pair(m + 1)", {"error"}),
 ]  # fmt: skip
 
 
@@ -172,10 +213,10 @@ def noticed(version: str, engine: Any, make_problem: Any) -> tuple[str, str]:
     return ("error", str(found)) if found > LIMIT[torch.float16] else ("none", "nothing was noticed")
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=str)
+@pytest.mark.parametrize("fault", [*FAULTS, *SWAPPED_FAULTS], ids=str)
 def test_planted_fault_is_noticed(fault: Fault, host_engine: Any, make_problem: Any, tmp_path: Path) -> None:
     fault.plant(tmp_path)
-    version = "persistent" if fault.file == PERSISTENT_CU else "wgmma"
+    version = {WORK: "persistent", PERSISTENT_CU: "persistent", SWAPPED_CU: "swapped"}.get(fault.file, "wgmma")
     kind, says = noticed(version, PatchedEngine(host_engine, tmp_path), make_problem)
     assert kind in fault.kinds, says
 

@@ -78,7 +78,7 @@ def test_a_broken_rule_is_said_in_one_line_everywhere(
 def test_cuda_cpp_offers_the_versions_that_can_run_a_layer(small_values: dict[str, dict[str, Value]]) -> None:
     cupy = load("cupy")
     assert isinstance(cupy, Tunable)
-    assert cupy.space(LARGE_SPEC, "bfloat16")["version"] == ("mma", "persistent", "tile", "wgmma")
+    assert cupy.space(LARGE_SPEC, "bfloat16")["version"] == ("mma", "persistent", "swapped", "tile", "wgmma")
     assert "fc1_thread_m" in cupy.space(LARGE_SPEC, "bfloat16")
     for spec, dtype in ((LARGE_SPEC, "float32"), (replace(LARGE_SPEC, hidden=1028), "bfloat16")):
         space = cupy.space(spec, dtype)
@@ -87,7 +87,7 @@ def test_cuda_cpp_offers_the_versions_that_can_run_a_layer(small_values: dict[st
         assert "version: its tensor-core kernel" in (cupy.check_values(small_values["cupy"], spec, dtype) or "")
     both = {**small_values["cupy"], "fc1_thread_m": 3}  # of the other version: may be there, means nothing
     assert cupy.check_values(both, LARGE_SPEC, "float16") is None
-    assert "version: expected one of tile, mma, wgmma, persistent, got 'wmma'" in (
+    assert "version: expected one of tile, mma, wgmma, persistent, swapped, got 'wmma'" in (
         cupy.check_values({**both, "version": "wmma"}, LARGE_SPEC, "float16") or ""
     )
 

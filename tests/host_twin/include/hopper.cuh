@@ -52,7 +52,7 @@ void registers_give(CHIP_SITE) {
 
 inline void previous_grid_wait() { host::previous_grid_wait(); }
 
-inline void next_grid_may_start() {}
+inline void next_grid_may_start() { host::next_grid_may_start(); }
 
 inline unsigned long long matrix_descriptor(const void* shared, unsigned leading, unsigned stride, host::Site site) {
     const unsigned long long address = host::shared_offset(shared, site) >> 4;
@@ -67,33 +67,33 @@ inline unsigned long long matrix_by_columns(const void* shared, unsigned block_b
     return matrix_descriptor(shared, block_bytes, 1024, site);
 }
 
-inline void wgmma_fence() { host::wgmma_fence(); }
+inline void wgmma_fence(CHIP_SITE) { host::wgmma_fence(site); }
 
-inline void wgmma_commit() { host::wgmma_commit(); }
+inline void wgmma_commit(CHIP_SITE) { host::wgmma_commit(site); }
 
 template <int N>
-void wgmma_wait() {
-    host::wgmma_wait(N);
+void wgmma_wait(CHIP_SITE) {
+    host::wgmma_wait(N, site);
 }
 
 template <int COUNT>
 void wgmma_finished(float (&)[COUNT]) {}
 
-template <typename T, int N, bool B_BY_COLUMNS>
+template <typename T, int N, bool B_BY_COLUMNS, bool A_BY_COLUMNS>
 void wgmma(float (&d)[N / 2], unsigned long long a, unsigned long long b, bool add, host::Site site) {
     static_assert(std::is_same_v<T, __half> || std::is_same_v<T, __nv_bfloat16>);
-    static_assert(N == 64 || N == 128 || N == 256);
-    host::wgmma(d, a, b, N, add, B_BY_COLUMNS, std::is_same_v<T, __nv_bfloat16>, site);
+    static_assert(N == 8 || N == 16 || N == 32 || N == 64 || N == 128 || N == 256);
+    host::wgmma(d, {a, b, N, add, A_BY_COLUMNS, B_BY_COLUMNS, std::is_same_v<T, __nv_bfloat16>}, site);
 }
 
-template <typename T, int N, bool B_BY_COLUMNS>
+template <typename T, int N, bool B_BY_COLUMNS, bool A_BY_COLUMNS = false>
 void wgmma(float (&d)[N / 2], unsigned long long a, unsigned long long b, CHIP_SITE) {
-    wgmma<T, N, B_BY_COLUMNS>(d, a, b, true, site);
+    wgmma<T, N, B_BY_COLUMNS, A_BY_COLUMNS>(d, a, b, true, site);
 }
 
-template <typename T, int N, bool B_BY_COLUMNS>
+template <typename T, int N, bool B_BY_COLUMNS, bool A_BY_COLUMNS = false>
 void wgmma_first(float (&d)[N / 2], unsigned long long a, unsigned long long b, CHIP_SITE) {
-    wgmma<T, N, B_BY_COLUMNS>(d, a, b, false, site);
+    wgmma<T, N, B_BY_COLUMNS, A_BY_COLUMNS>(d, a, b, false, site);
 }
 
 }  // namespace chip

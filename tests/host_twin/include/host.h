@@ -62,15 +62,24 @@ void async_proxy_fence();
 void named_barrier(int id, int threads, bool wait, Site site);
 void registers_change(int count, Site site);
 void previous_grid_wait();
+void next_grid_may_start();
 
 unsigned shared_offset(const void* shared, Site site);
-void wgmma_fence();
-void wgmma(float* d, unsigned long long a, unsigned long long b, int n, bool add, bool by_columns, bool bfloat16,
-           Site site);
-void wgmma_commit();
-void wgmma_wait(int groups_left);
+
+// A wgmma as all warps of a warpgroup must issue it: descriptors, columns of B, whether it adds, which operands are
+// transposed, the type of their elements.
+struct Multiply {
+    unsigned long long a, b;
+    int n;
+    bool add, a_by_columns, b_by_columns, bfloat16;
+};
+void wgmma_fence(Site site);
+void wgmma(float* d, const Multiply& what, Site site);
+void wgmma_commit(Site site);
+void wgmma_wait(int groups_left, Site site);
 
 void ldmatrix_x4(unsigned* r, const void* shared, bool transposed, Site site);
+unsigned transpose_8x8(unsigned pair, Site site);
 void mma_m16n8k16(float* d, const unsigned* a, const unsigned* b, bool bfloat16, Site site);
 
 }  // namespace chip::host

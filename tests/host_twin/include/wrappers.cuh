@@ -184,6 +184,8 @@ inline void ldmatrix_x4_trans(unsigned (&r)[4], const void* shared, CHIP_SITE) {
     host::ldmatrix_x4(r, shared, true, site);
 }
 
+inline unsigned transpose_8x8(unsigned pair, CHIP_SITE) { return host::transpose_8x8(pair, site); }
+
 template <typename T>
 void mma_m16n8k16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], CHIP_SITE) {
     static_assert(std::is_same_v<T, __half> || std::is_same_v<T, __nv_bfloat16>);

@@ -29,67 +29,102 @@ extern "C" __global__ void box(Element* out, const __grid_constant__ chip::Tenso
     chip::store(out + 8 * threadIdx.x, chip::load<8>(shared + 8 * threadIdx.x));
 }
 
-// out [2, 64, N]: twice a [64, 64] times b, first b given by lines [N, 64], then by columns [64, N]. 128 threads.
+// out [64, N] = a product of 64 of k, each operand either by lines or by columns.
+template <int N, bool A_BY_COLUMNS, bool B_BY_COLUMNS>
+__device__ __forceinline__ void product_one_way(float* out, const Element* a, const Element* b) {
+    constexpr int BLOCK_BYTES = LINE * LINE * 2;
+    const auto left = [&](int k) {
+        return A_BY_COLUMNS ? chip::matrix_by_columns(a + k * LINE, BLOCK_BYTES) : chip::matrix_by_lines(a + k);
+    };
+    const auto right = [&](int k) {
+        return B_BY_COLUMNS ? chip::matrix_by_columns(b + k * LINE, BLOCK_BYTES) : chip::matrix_by_lines(b + k);
+    };
+    float sum[N / 2];
+    chip::wgmma_fence();
+    chip::wgmma_first<Element, N, B_BY_COLUMNS, A_BY_COLUMNS>(sum, left(0), right(0));
+#pragma unroll
+    for (int k = 16; k < LINE; k += 16)
+        chip::wgmma<Element, N, B_BY_COLUMNS, A_BY_COLUMNS>(sum, left(k), right(k));
+    chip::wgmma_commit();
+    chip::wgmma_wait<0>();
+    chip::wgmma_finished(sum);
+    const int row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
+    for (int i = 0; i < N / 2; ++i) {
+        const int column = i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;
+        out[(row + i / 2 % 2 * 8) * N + column] = sum[i];
+    }
+}
+
+// out [64, N] = a [64, 64] times b, which by lines is [N, 64], by columns [64, N]. way: 1 for a by columns; 2, from N
+// 64 on, for b by columns; 3 for both. 128 threads.
 template <int N>
-__device__ void product(float* out, const chip::TensorMap* a, const chip::TensorMap* by_lines,
-                        const chip::TensorMap* by_columns) {
-    Element* left = chip::dynamic_shared<Element>();
-    Element* lines = left + 64 * LINE;
-    Element* columns = lines + N * LINE;
-    chip::Barrier* barrier = make_barrier((64 + 2 * N) * LINE, 1);
+__device__ __forceinline__ void product(int way, float* out, const chip::TensorMap* a_by_lines,
+                                        const chip::TensorMap* a_by_columns, const chip::TensorMap* b_by_lines,
+                                        const chip::TensorMap* b_by_columns) {
+    constexpr int BLOCKS = N / LINE;
+    Element* a_lines = chip::dynamic_shared<Element>();
+    Element* a_columns = a_lines + 64 * LINE;
+    Element* b_columns = a_columns + 64 * LINE;
+    Element* b_lines = b_columns + BLOCKS * LINE * LINE;
+    constexpr int ELEMENTS = (128 + BLOCKS * LINE + N) * LINE;
+    chip::Barrier* barrier = make_barrier(ELEMENTS, 1);
     if (threadIdx.x == 0) {
-        chip::barrier_arrive_expect(barrier, (64 + 2 * N) * LINE * 2);
-        chip::tma_load_2d(left, a, barrier, 0, 0);
-        chip::tma_load_2d(lines, by_lines, barrier, 0, 0);
-        for (int block = 0; block < N / LINE; ++block)
-            chip::tma_load_2d(columns + block * LINE * LINE, by_columns, barrier, block * LINE, 0);
+        chip::barrier_arrive_expect(barrier, ELEMENTS * 2);
+        chip::tma_load_2d(a_lines, a_by_lines, barrier, 0, 0);
+        chip::tma_load_2d(a_columns, a_by_columns, barrier, 0, 0);
+        chip::tma_load_2d(b_lines, b_by_lines, barrier, 0, 0);
+        for (int block = 0; block < BLOCKS; ++block)
+            chip::tma_load_2d(b_columns + block * LINE * LINE, b_by_columns, barrier, block * LINE, 0);
     }
     chip::barrier_wait(barrier, 0);
-#pragma unroll
-    for (int way = 0; way < 2; ++way) {
-        float sum[N / 2];
-        chip::wgmma_fence();
-        if (way == 0) {
-            chip::wgmma_first<Element, N, false>(sum, chip::matrix_by_lines(left), chip::matrix_by_lines(lines));
-#pragma unroll
-            for (int k = 16; k < LINE; k += 16)
-                chip::wgmma<Element, N, false>(sum, chip::matrix_by_lines(left + k), chip::matrix_by_lines(lines + k));
-        } else {
-            constexpr int BLOCK_BYTES = LINE * LINE * 2;
-            chip::wgmma_first<Element, N, true>(sum, chip::matrix_by_lines(left),
-                                                chip::matrix_by_columns(columns, BLOCK_BYTES));
-#pragma unroll
-            for (int k = 16; k < LINE; k += 16)
-                chip::wgmma<Element, N, true>(sum, chip::matrix_by_lines(left + k),
-                                              chip::matrix_by_columns(columns + k * LINE, BLOCK_BYTES));
-        }
-        chip::wgmma_commit();
-        chip::wgmma_wait<0>();
-        chip::wgmma_finished(sum);
-        const int row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
-        for (int i = 0; i < N / 2; ++i) {
-            const int column = i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2;
-            out[(way * 64 + row + i / 2 % 2 * 8) * N + column] = sum[i];
-        }
+    if (way == 0) product_one_way<N, false, false>(out, a_lines, b_lines);
+    if (way == 1) product_one_way<N, true, false>(out, a_columns, b_lines);
+    if constexpr (BLOCKS > 0) {
+        if (way == 2) product_one_way<N, false, true>(out, a_lines, b_columns);
+        if (way == 3) product_one_way<N, true, true>(out, a_columns, b_columns);
     }
 }
 
-extern "C" __global__ void product_64(float* out, const __grid_constant__ chip::TensorMap a,
-                                      const __grid_constant__ chip::TensorMap by_lines,
-                                      const __grid_constant__ chip::TensorMap by_columns) {
-    product<64>(out, &a, &by_lines, &by_columns);
+extern "C" __global__ void product_8(float* out, const __grid_constant__ chip::TensorMap a_by_lines,
+                                     const __grid_constant__ chip::TensorMap a_by_columns,
+                                     const __grid_constant__ chip::TensorMap b_by_lines,
+                                     const __grid_constant__ chip::TensorMap b_by_columns, int way) {
+    product<8>(way, out, &a_by_lines, &a_by_columns, &b_by_lines, &b_by_columns);
 }
 
-extern "C" __global__ void product_128(float* out, const __grid_constant__ chip::TensorMap a,
-                                       const __grid_constant__ chip::TensorMap by_lines,
-                                       const __grid_constant__ chip::TensorMap by_columns) {
-    product<128>(out, &a, &by_lines, &by_columns);
+extern "C" __global__ void product_16(float* out, const __grid_constant__ chip::TensorMap a_by_lines,
+                                      const __grid_constant__ chip::TensorMap a_by_columns,
+                                      const __grid_constant__ chip::TensorMap b_by_lines,
+                                      const __grid_constant__ chip::TensorMap b_by_columns, int way) {
+    product<16>(way, out, &a_by_lines, &a_by_columns, &b_by_lines, &b_by_columns);
 }
 
-extern "C" __global__ void product_256(float* out, const __grid_constant__ chip::TensorMap a,
-                                       const __grid_constant__ chip::TensorMap by_lines,
-                                       const __grid_constant__ chip::TensorMap by_columns) {
-    product<256>(out, &a, &by_lines, &by_columns);
+extern "C" __global__ void product_32(float* out, const __grid_constant__ chip::TensorMap a_by_lines,
+                                      const __grid_constant__ chip::TensorMap a_by_columns,
+                                      const __grid_constant__ chip::TensorMap b_by_lines,
+                                      const __grid_constant__ chip::TensorMap b_by_columns, int way) {
+    product<32>(way, out, &a_by_lines, &a_by_columns, &b_by_lines, &b_by_columns);
+}
+
+extern "C" __global__ void product_64(float* out, const __grid_constant__ chip::TensorMap a_by_lines,
+                                      const __grid_constant__ chip::TensorMap a_by_columns,
+                                      const __grid_constant__ chip::TensorMap b_by_lines,
+                                      const __grid_constant__ chip::TensorMap b_by_columns, int way) {
+    product<64>(way, out, &a_by_lines, &a_by_columns, &b_by_lines, &b_by_columns);
+}
+
+extern "C" __global__ void product_128(float* out, const __grid_constant__ chip::TensorMap a_by_lines,
+                                       const __grid_constant__ chip::TensorMap a_by_columns,
+                                       const __grid_constant__ chip::TensorMap b_by_lines,
+                                       const __grid_constant__ chip::TensorMap b_by_columns, int way) {
+    product<128>(way, out, &a_by_lines, &a_by_columns, &b_by_lines, &b_by_columns);
+}
+
+extern "C" __global__ void product_256(float* out, const __grid_constant__ chip::TensorMap a_by_lines,
+                                       const __grid_constant__ chip::TensorMap a_by_columns,
+                                       const __grid_constant__ chip::TensorMap b_by_lines,
+                                       const __grid_constant__ chip::TensorMap b_by_columns, int way) {
+    product<256>(way, out, &a_by_lines, &a_by_columns, &b_by_lines, &b_by_columns);
 }
 
 // Two warps pass a number to and fro over an mbarrier and a named barrier, `rounds` times: *out = 2 * rounds. The grid

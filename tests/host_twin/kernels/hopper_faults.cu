@@ -1,5 +1,5 @@
-// One planted fault in each kernel, blocks of 64 threads with 2048 bytes of dynamic shared memory: what the faults
-// planted in the GEMM kernels (tests/kernels/test_cupy_hopper.py) leave out.
+// One planted fault in each kernel, blocks of 64 threads (or 128, a warpgroup) with 2048 bytes of dynamic shared
+// memory: what the faults planted in the GEMM kernels (tests/kernels/test_cupy_hopper.py) leave out.
 #include <hopper.cuh>
 
 __device__ __forceinline__ chip::Barrier* make_barrier(int arrivals) {
@@ -81,4 +81,54 @@ extern "C" __global__ void two_sizes_of_a_named_barrier(int* y) {
 extern "C" __global__ void named_barrier_zero(int* y) {
     chip::named_barrier_sync(0, 64);
     y[threadIdx.x] = 0;
+}
+
+// A warpgroup of which the last warp does something else: products of what lies in the first 2048 bytes with itself.
+enum class Last { ALIKE, OTHER_OPERAND, NO_SUM, NO_COMMIT, SHORTER_WAIT, NOTHING };
+
+template <Last LAST>
+__device__ void multiply() {
+    __half* matrix = chip::dynamic_shared<__half>();
+    for (int i = threadIdx.x; i < 1024; i += blockDim.x) matrix[i] = __half{};
+    chip::async_proxy_fence();
+    chip::block_barrier();
+    const bool last = threadIdx.x >= 96;
+    if (LAST == Last::NOTHING && last) return;
+    const auto operand = [&](int k) {
+        return chip::matrix_descriptor(matrix + k, 16, 0, {"", 0});  // a stride of 0: the same eight lines again
+    };
+    float sum[4];
+    chip::wgmma_fence();
+    chip::wgmma_first<__half, 8, false>(sum, operand(0), operand(0));
+    if (LAST == Last::NO_SUM && last)
+        chip::wgmma_first<__half, 8, false>(sum, operand(16), operand(16));
+    else
+        chip::wgmma<__half, 8, false>(sum, operand(LAST == Last::OTHER_OPERAND && last ? 32 : 16), operand(16));
+    if (LAST != Last::NO_COMMIT || !last) chip::wgmma_commit();
+    if (LAST == Last::SHORTER_WAIT && last)
+        chip::wgmma_wait<1>();
+    else
+        chip::wgmma_wait<0>();
+}
+
+extern "C" __global__ void products_of_half_a_warpgroup(int* y) {
+    multiply<Last::ALIKE>();
+    y[threadIdx.x] = 0;
+}
+
+extern "C" __global__ void one_warp_multiplies_something_else(int*) { multiply<Last::OTHER_OPERAND>(); }
+
+extern "C" __global__ void one_warp_multiplies_without_adding(int*) { multiply<Last::NO_SUM>(); }
+
+extern "C" __global__ void one_warp_does_not_commit(int*) { multiply<Last::NO_COMMIT>(); }
+
+extern "C" __global__ void one_warp_waits_for_less(int*) { multiply<Last::SHORTER_WAIT>(); }
+
+extern "C" __global__ void one_warp_makes_no_products(int*) { multiply<Last::NOTHING>(); }
+
+extern "C" __global__ void one_warp_takes_other_registers(int*) {
+    if (threadIdx.x < 96)
+        chip::registers_take<200>();
+    else
+        chip::registers_take<208>();
 }

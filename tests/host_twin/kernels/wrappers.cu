@@ -34,8 +34,9 @@ extern "C" __global__ void conversions(float* out, ELEMENT* back, const ELEMENT*
     }
 }
 
-// out[0 to 3] = a[16, 16] times b[8, 16] transposed, [16, 8]; out[128 ...] the same with b given as [16, 8] and
-// transposed on the way by ldmatrix. Copies go through cp.async; the second warp does nothing but barriers.
+// out[0 ...] = a[16, 16] times b[8, 16] transposed, [16, 8]; out[128 ...] the same with b given as [16, 8] and
+// transposed on the way by ldmatrix, out[256 ...] transposed in registers. Copies go through cp.async; the second warp
+// does nothing but barriers.
 extern "C" __global__ void matrix_product(float* out, const ELEMENT* a, const ELEMENT* b, const ELEMENT* b_by_rows) {
     __shared__ __align__(16) ELEMENT left[16 * 16];
     __shared__ __align__(16) ELEMENT right[8 * 16];
@@ -51,12 +52,17 @@ extern "C" __global__ void matrix_product(float* out, const ELEMENT* a, const EL
     chip::cp_async_wait<0>();
     chip::block_barrier();
     if (chip::warp_index() != 0) return;
-    unsigned fragment_a[4], columns[4], transposed[4];
+    unsigned fragment_a[4], columns[4], transposed[4], rows[4];
     chip::ldmatrix_x4(fragment_a, left + lane % 16 * 16 + lane / 16 * 8);
     chip::ldmatrix_x4(columns, right + lane % 8 * 16 + lane / 8 % 2 * 8);
     chip::ldmatrix_x4_trans(transposed, right_by_rows + lane % 16 * 8);
-    for (int way = 0; way < 2; ++way) {
-        const unsigned fragment_b[2] = {way == 0 ? columns[0] : transposed[0], way == 0 ? columns[1] : transposed[1]};
+    chip::ldmatrix_x4(rows, right_by_rows + lane % 16 * 8);
+    const unsigned ways[3][2] = {{columns[0], columns[1]},
+                                 {transposed[0], transposed[1]},
+                                 {chip::transpose_8x8(rows[0]), chip::transpose_8x8(rows[1])}};
+#pragma unroll
+    for (int way = 0; way < 3; ++way) {
+        const unsigned fragment_b[2] = {ways[way][0], ways[way][1]};
         float d[4] = {1.0f, 1.0f, 1.0f, 1.0f};
         chip::mma_m16n8k16<ELEMENT>(d, fragment_a, fragment_b);
         float* tile = out + 128 * way + lane / 4 * 8 + lane % 4 * 2;
