@@ -51,8 +51,8 @@ def run(
     implementations: Annotated[
         str | None,
         typer.Option(
-            help="Separated by commas: names, all for ours, peers for the rivals, ladder for versions of ours; ours where"
-            " none is named."
+            help="Separated by commas: names, all for ours, peers for the rivals, ladder for versions of ours; without "
+            "it ours."
         ),
     ] = None,
     timer: TimerOption = "auto",

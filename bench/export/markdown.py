@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from ..records import LabelledRun, Run
 from ..report.cases import Group, case_title, is_measured, main_case, measured_groups, scale_text
 from ..report.formats import NONE, counted, listed
+from ..report.ladder import ladders
 from ..report.machine import machine_text
+from ..report.readings_ladder import HEADER, ladder_reading, table
 from ..report.verdict import table_rows, verdict
 
 _COLUMNS = (
@@ -47,6 +49,7 @@ def _part(run: Run) -> Iterator[str]:
             for group in others:
                 yield from _table(group, run)
             yield "</details>\n\n"
+    yield from _ladders(run)
     unmeasured = Counter(f"{record.provenance}" for record in run.records if not is_measured(record))
     if unmeasured:
         counts = listed([f"{count} {name}" for name, count in unmeasured.items()])
@@ -66,6 +69,17 @@ def _table(group: Group, run: Run) -> Iterator[str]:
         cells = [code(row["implementation"]), *map(escaped, (status, *numbers, row["share"], row["error"]))]
         yield f"| {' | '.join(cells)} |\n"
     yield "\n"
+
+
+def _ladders(run: Run) -> Iterator[str]:
+    """The versions of each implementation that has several with times, in decode and in prefill."""
+    for case, found in ladders(run):
+        what = ", ".join(part for part in (case.spec, case.routing, case.dtype) if part)
+        yield f"{escaped(f'The ladder of {found[0].family} ({what}). {ladder_reading(found)}')}\n\n"
+        yield f"| {' | '.join(HEADER)} |\n|---|{'--:|' * (len(HEADER) - 1)}\n"
+        for name, *rest in table(found, run.environment):
+            yield f"| {' | '.join([code(name), *map(escaped, rest)])} |\n"
+        yield "\n"
 
 
 def _origin(run: Run) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from ..peers import family_of
 from ..records import CaseRecord, PlacementRecord, Provenance, Record, Run, Samples, Status
 from ..timing import FEWEST
 from .formats import counted, is_number, time_interval_text
@@ -73,8 +74,35 @@ def groups(records: Iterable[Record]) -> list[Group]:
 
 
 def measured_groups(run: Run) -> list[Group]:
-    """The measured records by case."""
+    """The measured records by case, versions folded under what they are versions of: see `without_versions`."""
+    return groups(without_versions([record for record in run.records if is_measured(record)]))
+
+
+def every_group(run: Run) -> list[Group]:
+    """The measured records by case, with those of every version."""
     return groups(record for record in run.records if is_measured(record))
+
+
+def without_versions(records: Sequence[Record]) -> list[Record]:
+    """The records without those of versions for which the implementation itself stands: it chooses among them, so they
+    are no rivals, and what they reach is in the section of the ladder. A version with a time stays where it has none.
+    """
+    timed: dict[tuple[object, ...], bool] = {}
+    for record in records:
+        key = (record.implementation, *record.case.key)
+        timed[key] = timed.get(key, False) or is_timed(record)
+    return [record for record in records if not _stood_for(record, timed)]
+
+
+def versions_of(run: Run) -> list[Record]:
+    """The records that `without_versions` leaves out."""
+    kept = {id(record) for record in without_versions(run.records)}
+    return [record for record in run.records if id(record) not in kept]
+
+
+def _stood_for(record: Record, timed: dict[tuple[object, ...], bool]) -> bool:
+    key = (family_of(record.implementation), *record.case.key)
+    return key in timed and (timed[key] or not is_timed(record))
 
 
 def placement_groups(run: Run) -> list[tuple[CaseRecord, int, tuple[PlacementRecord, ...]]]:

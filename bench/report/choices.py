@@ -26,7 +26,7 @@ _GLYPHS = {
     "octagon": "⯃",
     "hexagram": "✶",
     "diamond-tall": "◊",
-    "diamond-wide": "⬧",
+    "diamond-wide": "❖",
     "triangle-left": "◀",
     "triangle-nw": "◤",
     "triangle-ne": "◥",

@@ -11,9 +11,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from ..records import Run
+from ..records import Record, Run
 from . import readings
-from .cases import case_meta, case_title, main_case, measured_groups, placement_groups, scale_text
+from .cases import (
+    Group,
+    case_meta,
+    case_title,
+    is_measured,
+    main_case,
+    measured_groups,
+    placement_groups,
+    scale_text,
+    versions_of,
+)
 from .choices import Choices, choices
 from .embedding import data_element
 from .formats import bytes_text, digits, is_number, rate_text
@@ -54,6 +64,7 @@ def render(run: Run, folder: Path | None = None) -> str:
     found = sections(run, load_traces(run, folder))
     main, about = main_case(run), subject(run)
     others = [group for group in measured_groups(run) if group != main]
+    folded = [record for record in versions_of(run) if is_measured(record)]
     return template("report.html.j2").render(
         run=run,
         question=about.question,
@@ -61,8 +72,8 @@ def render(run: Run, folder: Path | None = None) -> str:
         compares=about.compares,
         studies=study_rows(run),
         placing=_placing(run),
-        main=_case_table(main) if main else None,
-        others=[_case_table(group) for group in others[:MOST_TABLES]],
+        main=_case_table(main, folded) if main else None,
+        others=[_case_table(group, folded) for group in others[:MOST_TABLES]],
         untold=max(0, len(others) - MOST_TABLES),
         unmeasured=other_rows(run),
         scaled=readings.scaled_reading(run),
@@ -74,6 +85,7 @@ def render(run: Run, folder: Path | None = None) -> str:
         **machinery(run.name, found, choices([run], found)),
         records=data_element("record-rows", {"header": record_header(), "rows": record_rows(run)}),
         record_count=len(run.records),
+        ladder="ladder" if any(section.name == "ladder" for section in found) else "records",
     )
 
 
@@ -125,7 +137,8 @@ def asset(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def _case_table(group: Any) -> dict[str, Any]:
+def _case_table(group: Group, folded: Sequence[Record]) -> dict[str, Any]:
+    """folded: records of versions that are in no table, of any case"""
     return {
         "title": case_title(group.case),
         "device": group.case.device,
@@ -133,6 +146,7 @@ def _case_table(group: Any) -> dict[str, Any]:
         "rows": table_rows(group),
         "meta": case_meta(group.case),
         "note": readings.baseline_reading(group),
+        "folded": [record.implementation for record in folded if record.case.key == group.case.key],
     }
 
 

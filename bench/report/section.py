@@ -43,6 +43,7 @@ class Section:
     """A heading, what the figure shows, where it comes from, and its variants; `empty` is said when there are none.
 
     first: the variant that is shown until another one is chosen
+    open:  rows are shown without being asked for, however many they are
     """
 
     name: str
@@ -52,6 +53,7 @@ class Section:
     empty: str
     variants: list[Variant] = field(default_factory=list)
     first: int = 0
+    open: bool = False
 
     @property
     def drawn(self) -> bool:

@@ -25,6 +25,7 @@ from .plot import Figure
 from .scenarios import is_only_what_if
 from .section import Section, Variant
 from .sections_heat import heat_section
+from .sections_ladder import ladder_section
 from .sections_placement import is_only_placing, placement_sections
 from .sections_roofline import regimes_section, roofline_section
 from .sections_telemetry import telemetry_sections
@@ -49,6 +50,7 @@ def sections(run: Run, traces: Traces | None = None) -> list[Section]:
         *_against_tokens(run, found, main),
         roofline_section(run, found, main),
         regimes_section(run, found, main),
+        *ladder_section(run, main),
         heat_section(found, main),
         _cases(
             "work",

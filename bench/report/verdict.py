@@ -23,6 +23,7 @@ from .cases import (
     is_timed,
     main_case,
     scale_text,
+    without_versions,
 )
 from .formats import (
     NONE,
@@ -162,9 +163,10 @@ def _case_remarks(group: Group) -> tuple[str, ...]:
 
 def _remarks(run: Run) -> tuple[str, ...]:
     remarks = []
-    timed = {record.implementation for record in run.records if is_timed(record)}
+    records = without_versions(run.records)
+    timed = {record.implementation for record in records if is_timed(record)}
     if run.records and run.environment.gpu is None:
-        others = [name for name in implementations(run.records) if name not in timed]
+        others = [name for name in implementations(records) if name not in timed]
         left = f" {listed(others)} {'has' if len(others) == 1 else 'have'} no time in it." if others else ""
         remarks.append(f"There was no GPU: this is an answer for this CPU.{left}")
     if run.finished is None:

@@ -65,3 +65,19 @@ def test_runs_have_a_part_each_and_empty_ones_say_so(build: Any) -> None:
     assert "Not measured: of 1 implementation, 1 crashed" in text
     assert "crashed: no GPU" in text
     assert text.count("mohge run --spec") == 2
+
+
+def test_the_ladder_of_versions_is_a_table_of_its_own(build: Any) -> None:
+    times = {"cupy_tile": 400.0, "cupy_mma": 100.0, "cupy": 100.0, "padded_bmm": 300.0}
+    records = [build.passed(name, build.case(), time) for name, time in times.items()]
+    text = "".join(markdown([build.labelled(build.run(records))]))
+    before, _, after = text.partition(
+        "The ladder of cupy (mohge-3b, zipf:1.2, float32). At 64 tokens cupy_mma has the "
+    )
+    assert [row[0] for row in rows(before)[2:]] == ["`cupy`", "`padded_bmm`"]
+    header, line, *found = rows(after)
+    assert {len(row) for row in found} == {len(header)} == {len(line)}
+    steps = [dict(zip(header, row, strict=True)) for row in found]
+    assert [step["implementation"] for step in steps] == ["`cupy_tile`", "`cupy_mma`", "`cupy`"]
+    assert [step["as"] for step in steps] == ["–", "cupy_tile", "cupy_mma"]
+    assert "The ladder" not in "".join(markdown([build.labelled(build.run(records[1:]))]))

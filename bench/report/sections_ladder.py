@@ -1,0 +1,47 @@
+"""The section of the ladder: the versions of an implementation that has several, side by side."""
+
+from __future__ import annotations
+
+from ..records import Run
+from . import readings_ladder as readings
+from .cases import Group, case_label, case_meta, scale_text
+from .figures_ladder import ladder_figure
+from .ladder import ladders
+from .section import Section, Variant
+
+NAME = "ladder"
+_REMARK = (
+    "A step is the ratio of hot medians of samples taken in the same rounds; where its interval includes 1, nothing is "
+    "decided and the figure has a question mark. Phases are timed one at a time."
+)
+
+
+def ladder_section(run: Run, main: Group | None) -> list[Section]:
+    """The section, a variant for each layer, routing, dtype and implementation; none without two timed versions."""
+    section = Section(
+        NAME,
+        "The ladder of versions",
+        "What each version of an implementation adds to the one before it, from the simplest on, in decode and in "
+        "prefill; the last bar is the implementation itself, which chooses among them.",
+        "measured",
+        "No two versions of an implementation were timed on one case.",
+        open=True,
+    )
+    first = 0
+    for case, found in ladders(run):
+        if main and (case.spec, case.routing) == (main.case.spec, main.case.routing) and not first:
+            first = len(section.variants)
+        layer = f"{case.spec} (scaled down)" if scale_text(case) else case.spec
+        label = " · ".join(part for part in (found[0].family, layer, case.routing, case.dtype) if part)
+        section.variants.append(
+            Variant(
+                case_label(case, label),
+                ladder_figure(found, run.environment),
+                readings.ladder_reading(found),
+                readings.HEADER,
+                readings.table(found, run.environment),
+                (_REMARK,),
+                case_meta(case, tokens=False),
+            )
+        )
+    return [section.starting(first)] if section.variants else []
