@@ -4,6 +4,7 @@
 
 rewrites the block between `<!-- run: PATH -->` and `<!-- end of run -->` from the run at PATH and takes the picture of
 its report with a headless browser. The picture's name carries a hash of the run, so that a test sees when it is stale.
+It also fills the tables of versions in the kernels' own READMEs (`readme_versions.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .figures_what_if import times_as_fast
 from .formats import digits, rate_text, speedup_interval, time_text
 from .page import write_report
 from .readings_what_if import baseline_of, cost_source, what_if_verdict
+from .readme_versions import READMES, with_figures
 from .scenarios import choice_name, is_only_what_if, words
 from .verdict import verdict
 
@@ -129,9 +131,11 @@ def _machine(run: Run) -> str:
 
 
 def main() -> int:
-    """Rewrite README.md and take its pictures."""
+    """Rewrite README.md and the kernels' own, and take the pictures."""
     path = ROOT / "README.md"
     try:
+        for family, own in READMES.items():
+            own.write_text(with_figures(own.read_text(encoding="utf-8"), family), encoding="utf-8")
         text = path.read_text(encoding="utf-8")
         path.write_text(rewritten(text), encoding="utf-8")
         for found in BLOCK.finditer(text):
