@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Self
 
-from ..records import Provenance, Record, Run, Speedup, Telemetry
+from ..records import Environment, Provenance, Record, Run, Speedup, Telemetry
+from ..report.own_ceiling import own_share
 from ..report.verdict import verdict
 from ..runner.jobs import Job
 from .output import console, progress_bar, short_time, table
@@ -41,7 +42,7 @@ def show_run(run: Run) -> None:
     others = [record for record in run.records if record.provenance is not Provenance.MEASURED]
     numbers = ("time", "TFLOP/s", "of roof", "vs padded_bmm", "error")
     for case in dict.fromkeys(_case_title(record) for record in measured):
-        rows = [_row(record) for record in measured if _case_title(record) == case]
+        rows = [_row(record, run.environment) for record in measured if _case_title(record) == case]
         table(f"\n{case}", ["implementation", "status", *numbers], rows, right=numbers)
     _show_telemetry(measured)
     if others:
@@ -127,7 +128,7 @@ def _case_title(record: Record) -> str:
     return f"{case.spec} · {case.tokens} tokens · {case.routing} · {case.dtype} on {case.device}"
 
 
-def _row(record: Record) -> list[str]:
+def _row(record: Record, environment: Environment) -> list[str]:
     if not record.hot:
         status = f"{record.status}: {record.reason}" if record.reason else str(record.status)
         return [record.implementation, status, "", "", "", "", _error(record)]
@@ -137,10 +138,19 @@ def _row(record: Record) -> list[str]:
         record.status,
         short_time(record.hot.median_us * 1e-6),
         f"{record.tflops:.3g}",
-        f"{record.share_of_roof:.0%}" if record.share_of_roof else "",
+        _share(record, environment),
         _speedup(speedup) if speedup else "",
         _error(record),
     ]
+
+
+def _share(record: Record, environment: Environment) -> str:
+    """Of the matrix rate; for what uses no tensor cores also of what the CUDA cores can."""
+    said = [f"{record.share_of_roof:.0%}"] if record.share_of_roof else []
+    own = own_share(record, environment)
+    if own is not None:
+        said.append(f"{own.share:.0%} of CUDA cores" if own.share is not None else own.short)
+    return ", ".join(said)
 
 
 def _speedup(speedup: Speedup) -> str:

@@ -62,11 +62,12 @@ def _table(group: Group, run: Run) -> Iterator[str]:
     title = f"{case_title(group.case)}{f' ({scale})' if scale else ''}, measured on {machine_text(run)}:"
     yield f"{escaped(title)}\n\n| {' | '.join(_COLUMNS)} |\n"
     yield f"|{'|'.join('---' if name in _LEFT else '--:' for name in _COLUMNS)}|\n"
-    for row in table_rows(group):
+    for row in table_rows(group, run.environment):
         status = f"{row['status']}: {row['reason']}" if row["reason"] and not row["passed"] else row["status"]
         speedup = f"{row['speedup']} ({row['speedup_interval']})" if row["speedup_interval"] else row["speedup"]
         numbers = (row["hot"], row["hot_interval"] or NONE, speedup, row["cold"], row["useful"], row["executed"])
-        cells = [code(row["implementation"]), *map(escaped, (status, *numbers, row["share"], row["error"]))]
+        share = f"{row['share']}, {row['own']}" if row["own"] else row["share"]
+        cells = [code(row["implementation"]), *map(escaped, (status, *numbers, share, row["error"]))]
         yield f"| {' | '.join(cells)} |\n"
     yield "\n"
 

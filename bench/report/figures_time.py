@@ -9,6 +9,7 @@ from typing import Any
 from ..records import Environment, Record, Samples
 from .cases import Group, has_interval, has_times, hot_median, implementations, interval_or_count, is_timed
 from .formats import is_number, rate_text, time_text
+from .own_ceiling import own_share
 from .palette import colour, faint, ordered, position
 from .plot import Figure, about, layout, points, rule, text
 
@@ -32,7 +33,7 @@ def rate_against_tokens(series: Sequence[Group], environment: Environment) -> Fi
     figure = _against_tokens(
         series,
         lambda record, us: record.useful_flops / us * 1e-6 if is_number(record.useful_flops) else None,
-        lambda record: rate_text(record.tflops),
+        lambda record: _rate_words(record, environment),
         {"title": {"text": "useful TFLOP/s"}, **_LOG},
     )
     roof = roof_of(series, environment)
@@ -45,6 +46,11 @@ def rate_against_tokens(series: Sequence[Group], environment: Environment) -> Fi
     lowest = log10(min([*rates, roof])) - 0.15
     figure["layout"]["yaxis"]["range"] = [lowest, log10(max([*rates, roof])) + 0.2]
     return figure
+
+
+def _rate_words(record: Record, environment: Environment) -> str:
+    own = own_share(record, environment)
+    return f"{rate_text(record.tflops)}{f'<br>{text(own.long)}<br>' if own else ''}"
 
 
 def roof_of(series: Sequence[Group], environment: Environment) -> float | None:

@@ -72,8 +72,8 @@ def render(run: Run, folder: Path | None = None) -> str:
         compares=about.compares,
         studies=study_rows(run),
         placing=_placing(run),
-        main=_case_table(main, folded) if main else None,
-        others=[_case_table(group, folded) for group in others[:MOST_TABLES]],
+        main=_case_table(main, run, folded) if main else None,
+        others=[_case_table(group, run, folded) for group in others[:MOST_TABLES]],
         untold=max(0, len(others) - MOST_TABLES),
         unmeasured=other_rows(run),
         scaled=readings.scaled_reading(run),
@@ -137,13 +137,13 @@ def asset(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def _case_table(group: Group, folded: Sequence[Record]) -> dict[str, Any]:
+def _case_table(group: Group, run: Run, folded: Sequence[Record]) -> dict[str, Any]:
     """folded: records of versions that are in no table, of any case"""
     return {
         "title": case_title(group.case),
         "device": group.case.device,
         "scale": scale_text(group.case),
-        "rows": table_rows(group),
+        "rows": table_rows(group, run.environment),
         "meta": case_meta(group.case),
         "note": readings.baseline_reading(group),
         "folded": [record.implementation for record in folded if record.case.key == group.case.key],

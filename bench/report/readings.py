@@ -10,6 +10,7 @@ from .cases import Group, has_times, hot_median, implementations, scale_text
 from .figures_time import roof_of, thinned, timed_names
 from .figures_work import counted_flops
 from .formats import counted, digits, is_number, listed, percent_text, rate_text, time_text
+from .own_ceiling import own_reading
 from .verdict import told_apart
 
 
@@ -39,7 +40,7 @@ def _left_out(series: Sequence[Group]) -> str:
 
 
 def rate_reading(series: Sequence[Group], environment: Environment) -> str:
-    """The highest rate and its share of the roof."""
+    """The highest rate and its share of the roof; and what those without tensor cores reach of what they can."""
     timed = [record for group in series for record in group.timed if is_number(record.tflops)]
     if not timed:
         return "No rate is known."
@@ -47,9 +48,11 @@ def rate_reading(series: Sequence[Group], environment: Environment) -> str:
     roof = roof_of(series, environment)
     reached = f"{best.implementation} reaches {rate_text(best.tflops)} at {best.case.tokens:,} tokens"
     if roof is None:
-        return f"{reached}; no matrix rate was measured to compare it with."
-    share = percent_text((best.tflops or 0.0) / roof)
-    return f"{reached}, {share} of the {rate_text(roof)} a plain matrix product reached in the same run."
+        said = f"{reached}; no matrix rate was measured to compare it with."
+    else:
+        share = percent_text((best.tflops or 0.0) / roof)
+        said = f"{reached}, {share} of the {rate_text(roof)} a plain matrix product reached in the same run."
+    return " ".join(filter(None, (said, own_reading(series, environment))))
 
 
 def work_reading(group: Group) -> str:

@@ -8,6 +8,7 @@ from ..records import Environment, Record, Samples
 from .cases import has_times, hot_median, interval_or_count, is_timed
 from .formats import NONE, digits, interval_text, listed, percent_text, rate_text, time_text, tokens_text, whole
 from .ladder import Ladder, Rung, share_of_roof
+from .own_ceiling import own_share
 
 HEADER = (
     *("implementation", "tokens", "hot", "95 % interval", "cold", "useful rate", "share of the roof"),
@@ -63,8 +64,9 @@ def step_text(rung: Rung) -> str:
 
 def share_text(record: Record, environment: Environment) -> str:
     """The share of the measured roof that limits it, in words; that none is known where it is not."""
-    share = share_of_roof(record, environment)
-    return f"{percent_text(share[0])} of the {share[1]}" if share is not None else "no measured roof"
+    share, own = share_of_roof(record, environment), own_share(record, environment)
+    said = f"{percent_text(share[0])} of the {share[1]}" if share is not None else "no measured roof"
+    return f"{said}; {own.short}" if own is not None else said
 
 
 def table(found: Sequence[Ladder], environment: Environment) -> tuple[tuple[str, ...], ...]:

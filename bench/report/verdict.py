@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..comparison import together
-from ..records import BASELINE, Record, Run, Samples
+from ..records import BASELINE, Environment, Record, Run, Samples
 from ..timing import FEWEST, Interval, counted_pairs, ratio_interval
 from .cases import (
     Group,
@@ -37,7 +37,10 @@ from .formats import (
     speedup_interval,
     time_text,
 )
+from .own_ceiling import own_share
 from .palette import colour
+
+_NOWHERE = Environment()
 
 
 @dataclass(frozen=True)
@@ -174,22 +177,23 @@ def _remarks(run: Run) -> tuple[str, ...]:
     return tuple(remarks)
 
 
-def table_rows(group: Group) -> list[dict[str, Any]]:
+def table_rows(group: Group, environment: Environment = _NOWHERE) -> list[dict[str, Any]]:
     """One row of texts per measured record of a case: the timed ones by time, then the others."""
     ranked = list(group.fastest)
     rest = [record for record in group.records if not is_timed(record)]
-    rows = [measured_row(record) for record in ranked + rest]
+    rows = [measured_row(record, environment) for record in ranked + rest]
     if len(ranked) > 1 and told_apart(ranked[0], ranked[1]):
         rows[0]["best"] = True
     return rows
 
 
-def measured_row(record: Record) -> dict[str, Any]:
+def measured_row(record: Record, environment: Environment = _NOWHERE) -> dict[str, Any]:
     """A measured record as texts."""
     hot = record.hot if is_timed(record) else None
     cold = record.cold if hot and has_times(record.cold) else None
     executed = record.executed_flops / hot.median_us * 1e-6 if hot and is_number(record.executed_flops) else None
     speedup = record.speedup if hot else None
+    own = own_share(record, environment)
     return {
         **_common(record),
         "hot": time_text(hot.median_us) if hot else NONE,
@@ -199,6 +203,8 @@ def measured_row(record: Record) -> dict[str, Any]:
         "useful": digits(record.tflops) if hot else NONE,
         "executed": digits(executed),
         "share": percent_text(record.share_of_roof) if hot else NONE,
+        "own": own.short if own else "",
+        "own_words": own.long if own else "",
         "speedup": digits(speedup.ratio) if speedup else ("1" if hot and record.implementation == BASELINE else NONE),
         "speedup_interval": speedup_interval(speedup) if speedup else "",
         "best": False,

@@ -8,7 +8,18 @@ from dataclasses import replace
 import pytest
 
 from mohge.bench.cli.progress import show_run
-from mohge.bench.records import CaseRecord, Environment, Provenance, Record, Run, Samples, Speedup, Status, Telemetry
+from mohge.bench.records import (
+    CaseRecord,
+    Clocks,
+    Environment,
+    Provenance,
+    Record,
+    Run,
+    Samples,
+    Speedup,
+    Status,
+    Telemetry,
+)
 
 CASE = CaseRecord(spec="tiny", tokens=4, routing="uniform", dtype="bfloat16", device="cuda")
 HOT = Samples([10.0, 11.0], 10.5, 10.0, 11.0, "events", "limit")
@@ -53,3 +64,18 @@ def test_a_ratio_is_shown_with_the_doubt_it_leaves(
     assert shown in " ".join(printed.split())
     assert "Undecided between padded_bmm and triton on tiny" in printed
     assert "with only 2 samples, too few for an interval" in printed
+
+
+@pytest.mark.parametrize(
+    ("clocks", "shown"), [(Clocks("nvml", 9, 1000.0), "2%, 30% of CUDA cores"), (None, "2%, CUDA cores: not known")]
+)
+def test_what_uses_no_tensor_cores_has_the_share_of_its_own_ceiling(
+    clocks: Clocks | None, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [replace(record("numba"), tflops=10.1376, share_of_roof=0.02, clocks=clocks), record("triton")]
+    environment = Environment(gpu={"name": "a GPU", "sms": 132, "capability": "9.0"})
+    show_run(Run(["mohge", "run"], "2026-01-01T00:00:00+00:00", "", environment, records=records))
+    printed = capsys.readouterr().err
+    (row,) = [line for line in printed.splitlines() if line.startswith("numba")]
+    assert shown in row
+    assert printed.count("CUDA cores") == 1

@@ -183,7 +183,9 @@ def _columns(random: np.random.Generator, busy: np.ndarray, seen: Telemetry) -> 
 
 def main() -> None:
     """Write the run that the arguments ask for, and say where it is."""
-    parser = argparse.ArgumentParser(description="Write a made-up run of any size, with its trace, to try the report with.")
+    parser = argparse.ArgumentParser(
+        description="Write a made-up run of any size, with its trace, to try the report with."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--records", type=int, default=RECORDS)
     parser.add_argument("--readings", type=int, default=READINGS)
