@@ -33,7 +33,7 @@ def _tried(name: str, device: str, dtype_name: str) -> bool | None:
     """Whether its output is right; None where it does not support this."""
     import torch
 
-    from ..gate import answer, pose
+    from ..gate import answer, place, pose
     from ..peers import contestant
     from ..workloads import parse_routing
 
@@ -49,7 +49,7 @@ def _tried(name: str, device: str, dtype_name: str) -> bool | None:
         layer = implementation.prepare(spec, weights, device, dtype)
         for tokens in TOKENS:
             question = pose(spec, weights, parse_routing("zipf:1.5").routing(spec, tokens), dtype)
-            result = answer(layer, question, torch.device(device))
+            result = answer(layer, place(question, device))
             print(f"{name}, {tokens} tokens: {result.status} {result.reason}".rstrip(), flush=True)
             right &= result.passed
     except Exception as error:  # whatever it is, the others are tried too

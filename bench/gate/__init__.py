@@ -4,6 +4,8 @@ from .check import answer, check
 from .compare import Difference, difference, not_finite
 from .context import context_error, make_current
 from .expected import REFERENCE_FLOPS, SAMPLED_TOKENS
+from .kept import KeptQuestions
+from .placed import Placed, place
 from .poison import NaNWhereUninitialized
 from .question import Question, pose
 from .result import GateResult, Trusted
@@ -15,7 +17,9 @@ __all__ = [
     "TOLERANCES",
     "Difference",
     "GateResult",
+    "KeptQuestions",
     "NaNWhereUninitialized",
+    "Placed",
     "Question",
     "Tolerance",
     "Trusted",
@@ -25,6 +29,7 @@ __all__ = [
     "difference",
     "make_current",
     "not_finite",
+    "place",
     "pose",
     "tolerance_for",
 ]

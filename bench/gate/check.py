@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -10,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...dispatch import DispatchPlan, make_plan, on_device
+from ...dispatch import DispatchPlan
 from ...kernels import Layer
 from ...reference import ExpertWeights, LayerSpec, Routing
 from ..records.status import Status, status_of
 from .compare import difference, not_finite
+from .placed import Placed, copied, place
 from .poison import NaNWhereUninitialized, poison_allocator
-from .question import Question, pose
+from .question import pose
 from .result import GateResult, Trusted
 from .tolerance import Tolerance, tolerance_for
 
@@ -34,20 +34,20 @@ def check(
 ) -> GateResult:
     """`answer` for one layer and a question posed for it alone; options and ValueErrors as in `pose`."""
     tolerance_for(dtype)
-    return answer(layer, pose(spec, weights, routing, dtype, **options), device, trusted)
+    return answer(layer, place(pose(spec, weights, routing, dtype, **options), device), trusted)
 
 
-def answer(layer: Layer, question: Question, device: torch.device | str, trusted: Trusted | None = None) -> GateResult:
-    """Run `layer`, prepared on `device` from the question's weights, and judge its output.
+def answer(layer: Layer, asked: Placed, trusted: Trusted | None = None) -> GateResult:
+    """Run `layer`, prepared from the question's weights on the device where it was placed, and judge its output.
 
     The layer is first called on other tokens with another routing, so that what it keeps from call to call is wrong
     for the call that counts; in that one, memory it has not written reads as NaN. x and the plan must come back
     unchanged. Where the question has only a sample of tokens, every element is compared with `trusted`, at twice the
     tolerance because both may be off; without one, the other tokens are only looked at for NaN.
     """
+    question = asked.question
     tolerance = tolerance_for(question.dtype)
-    x = question.x.to(device, copy=True)
-    y = _run(layer, question, x)
+    y = _run(layer, asked)
     if isinstance(y, GateResult):
         return replace(y, seed=question.seed)
     tokens = question.tokens
@@ -55,34 +55,28 @@ def answer(layer: Layer, question: Question, device: torch.device | str, trusted
     result = _judge(actual.cpu(), question.expected, tolerance, question.routing, "the reference", tokens)
     result = replace(result, checked=question.checked, whole=tokens is None, seed=question.seed)
     if result.passed and tokens is not None and trusted is not None:
-        return _against_trusted(result, trusted, y, x, question, tolerance)
+        return _against_trusted(result, trusted, y, asked, tolerance)
     return result
 
 
-def _run(layer: Layer, question: Question, x: torch.Tensor) -> torch.Tensor | GateResult:
+def _run(layer: Layer, asked: Placed) -> torch.Tensor | GateResult:
     """The output of the call that counts, [T, H] and finite in every element, or why there is none."""
-    plan = _plan(question.routing, question.spec, x.device)
-    earlier = _plan(question.earlier_routing, question.spec, x.device)
-    given = {f"plan.{f.name}": getattr(plan, f.name).clone() for f in fields(plan)}
+    question, device = asked.question, asked.device
+    x, plan = asked.x.clone(), copied(asked.plan)
     widest = max(question.spec.widths)
     try:
-        layer(question.earlier_x.to(x.device), earlier)
+        layer(asked.earlier_x.clone(), copied(asked.earlier_plan))
         shapes = [tuple(x.shape), *((plan.rows, columns) for columns in (x.shape[1], widest, 2 * widest))]
-        poison_allocator(shapes, x.dtype, x.device)
+        poison_allocator(shapes, x.dtype, device)
         with NaNWhereUninitialized():
             y = layer(x, plan)
-        if x.device.type == "cuda":
-            torch.cuda.synchronize(x.device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
     except Exception as error:  # whatever an implementation does becomes its record, not the end of the run
         status, reason = status_of(error)
         return GateResult(status, reason)
-    given["x"] = question.x.to(x.device)
-    reason = _malformed(y, x, question.routing) or _changed(given, x, plan)
+    reason = _malformed(y, x, question.routing) or _changed(asked, x, plan)
     return GateResult(Status.INCORRECT, reason) if reason else y
-
-
-def _plan(routing: Routing, spec: LayerSpec, device: torch.device) -> DispatchPlan:
-    return make_plan(on_device(routing, device), spec)
 
 
 def _malformed(y: Any, x: torch.Tensor, routing: Routing) -> str:
@@ -100,27 +94,25 @@ def _malformed(y: Any, x: torch.Tensor, routing: Routing) -> str:
     return f"{float(y[place])} at {_at(place, routing)}; {count} of {y.numel()} elements are not finite"
 
 
-def _changed(given: Mapping[str, torch.Tensor], x: torch.Tensor, plan: DispatchPlan) -> str:
+def _changed(asked: Placed, x: torch.Tensor, plan: DispatchPlan) -> str:
     """Which of its inputs the layer has overwritten; empty when none."""
-    for name, before in given.items():
-        after = x if name == "x" else getattr(plan, name.removeprefix("plan."))
+    given = {"x": (asked.x, x)}
+    given |= {f"plan.{f.name}": (getattr(asked.plan, f.name), getattr(plan, f.name)) for f in fields(plan)}
+    for name, (before, after) in given.items():
         if not torch.equal(before, after):
             return f"expected {name} to stay as it was, but the call changed it"
     return ""
 
 
 def _against_trusted(
-    result: GateResult, trusted: Trusted, y: torch.Tensor, x: torch.Tensor, question: Question, tolerance: Tolerance
+    result: GateResult, trusted: Trusted, y: torch.Tensor, asked: Placed, tolerance: Tolerance
 ) -> GateResult:
     """`result` of the sample, or that of the comparison with the trusted layer when this one fails."""
-    try:
-        other = trusted.layer(x, _plan(question.routing, question.spec, x.device))
-        unusable = _malformed(other, x, question.routing)
-    except Exception as error:  # the candidate is not to blame
-        other, unusable = y, status_of(error)[1]
-    if unusable:
+    routing, other = asked.question.routing, asked.said_by(trusted)
+    unusable = other if isinstance(other, str) else _malformed(other, asked.x, routing)
+    if isinstance(other, str) or unusable:
         return replace(result, checked=f"{result.checked}, the rest only for NaN ({trusted.name}: {unusable})")
-    every = _judge(y, other, tolerance.doubled(), question.routing, trusted.name)
+    every = _judge(y, other, tolerance.doubled(), routing, trusted.name)
     kept = result if every.passed else replace(every, seed=result.seed)
     return replace(kept, checked=f"{result.checked}, every element against {trusted.name}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Question:
     expected: float64[T, H] or [S, H], on the CPU
     earlier_routing, earlier_x: of the call made before, to leave wrong numbers in whatever a layer keeps
     seed:     gives the same question again
+    shared:   the weights have a shared expert, which no combine weight scales
     """
 
     spec: LayerSpec
@@ -35,6 +36,7 @@ class Question:
     earlier_routing: Routing
     earlier_x: torch.Tensor
     seed: int
+    shared: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -45,6 +47,20 @@ class Question:
     def checked(self) -> str:
         """What a comparison with `expected` covers, in words."""
         return f"all {len(self.x)} tokens" if self.tokens is None else f"{len(self.tokens)} sampled tokens"
+
+    def turned(self, generator: np.random.Generator) -> tuple[Question, NDArray[np.float32]]:
+        """Another question whose answer is known without the reference, and the factors 1 or -1 of every token.
+
+        The combine weights of random tokens are negated. y_t is linear in those of its token, and negating is exact in
+        every format, so that the expected output is negated with them, to the last bit, and no error grows or shrinks.
+        Raises ValueError where a shared expert adds what they do not scale.
+        """
+        if self.shared:
+            raise ValueError("turned: expected weights without a shared expert, whose part keeps its sign")
+        signs = generator.choice(np.array([-1, 1], dtype=np.float32), size=len(self.x))
+        routing = Routing(self.routing.expert_ids, self.routing.weights * signs[:, None])
+        mine = signs if self.tokens is None else signs[self.tokens]
+        return replace(self, routing=routing, expected=self.expected * torch.from_numpy(mine)[:, None]), signs
 
 
 def pose(
@@ -80,11 +96,16 @@ def pose(
         x=x,
         tokens=tokens,
         expected=expected_output(x, weights, routing, spec, tokens),
-        # Mirrored: every expert has another number of rows, and every token other experts.
-        earlier_routing=Routing(spec.experts - 1 - routing.expert_ids[::-1].copy(), routing.weights[::-1].copy()),
+        earlier_routing=mirrored(routing, spec),
         earlier_x=_normal(shape, generator).to(dtype),
         seed=seed,
+        shared=weights.shared is not None,
     )
+
+
+def mirrored(routing: Routing, spec: LayerSpec) -> Routing:
+    """Every expert with another number of rows, and every token with other experts."""
+    return Routing(spec.experts - 1 - routing.expert_ids[::-1].copy(), routing.weights[::-1].copy())
 
 
 def _host_routing(routing: Routing, spec: LayerSpec) -> Routing:

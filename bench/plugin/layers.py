@@ -11,11 +11,12 @@ import torch
 from ...dispatch import DispatchPlan, make_plan, on_device
 from ...kernels import Layer
 from ...reference import ExpertWeights, LayerSpec, expert_flops
-from ..gate import GateResult, Trusted, answer, context_error, make_current, pose
+from ..gate import GateResult, Trusted, answer, context_error, make_current, place, pose
 from ..peers import CONTESTANTS
 from ..records import status_of
-from ..runner.proof import PROOF_IMPLEMENTATIONS, prove, proven
+from ..runner.proof import PROOF_IMPLEMENTATIONS, Proofs, proven
 from ..runner.stand_ins import stood_in
+from ..runner.uploads import uploaded
 from ..workloads import Case, Inputs, routing_counts
 
 
@@ -31,6 +32,8 @@ class LayerBench:
         make_current(self._device)
         self._spec: LayerSpec | None = None
         self._weights: ExpertWeights | None = None
+        self._uploaded: ExpertWeights | None = None
+        self._proofs: Proofs | None = None
         self._layers: dict[str, Layer | GateResult] = {}
         self._trusted: dict[str, Trusted | None] = {}
         self._verdicts: dict[tuple[str, str], GateResult] = {}
@@ -85,20 +88,22 @@ class LayerBench:
         x, _ = self._turn_to(case)
         assert self._weights is not None
         question = pose(case.spec, self._weights, self._drawn(case).routing, x.dtype)
+        asked = place(question, self._device)
         for name in names:
             layer = self._layer(name)
             if not isinstance(layer, GateResult):
                 proof = None if question.tokens is None else self._prove(name)
-                layer = answer(layer, question, self._device, proof)
+                layer = answer(layer, asked, proof)
             self._verdicts[case.case_id, name] = layer
             if not layer.passed:
                 _end_if_context_is_lost(self._device, name)
+                asked = place(question, self._device)  # a wrong layer may have written where it should not
 
     def _prove(self, candidate: str) -> Trusted | None:
         """Another implementation, checked whole on a small case, for cases too large for the reference."""
-        spec, weights = self._spec, self._weights
+        spec, proofs = self._spec, self._proofs
         assert spec is not None
-        assert weights is not None
+        assert proofs is not None
         names = (name for name in PROOF_IMPLEMENTATIONS if name != candidate and self.unsupported(spec, name) is None)
         name = next(names, None)
         if name is None:
@@ -107,7 +112,7 @@ class LayerBench:
             layer = self._layer(name)
             if isinstance(layer, GateResult):
                 return None
-            result = prove(layer, spec, weights, self._dtype, self._device, self._seed)
+            result = proofs.prove(layer)
             self._trusted[name] = Trusted(name, layer, result) if proven(result) else None
         return self._trusted[name]
 
@@ -115,9 +120,9 @@ class LayerBench:
         """The prepared layer, or why it could not be prepared."""
         if name not in self._layers:
             assert self._spec is not None
-            assert self._weights is not None
+            assert self._uploaded is not None
             try:
-                made = CONTESTANTS[name].prepare(self._spec, self._weights, self._device, self._dtype)
+                made = CONTESTANTS[name].prepare(self._spec, self._uploaded, self._device, self._dtype)
             except Exception as error:  # one implementation's failure is its own
                 made = GateResult(*status_of(error))
             self._layers[name] = made
@@ -135,8 +140,11 @@ class LayerBench:
     def _turn_to(self, case: Case) -> tuple[torch.Tensor, DispatchPlan]:
         """The inputs of a case on the device: x [T, H] and the dispatch plan."""
         if case.spec != self._spec:
-            self._layers, self._trusted, self._weights = {}, {}, None
+            self._layers, self._trusted = {}, {}
+            self._weights = self._uploaded = self._proofs = None
             self._spec, self._weights = case.spec, ExpertWeights.random(case.spec, self._seed)
+            self._uploaded = uploaded(self._weights, case.spec, self._device, self._dtype)
+            self._proofs = Proofs(case.spec, self._weights, self._dtype, self._device, self._seed)
         inputs = self._drawn(case)
         if self._placed is None:
             x = torch.from_numpy(inputs.x).to(self._device, self._dtype)

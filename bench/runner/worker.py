@@ -21,7 +21,7 @@ from ...kernels import Layer
 from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
 from ...reference import ExpertWeights, Router, Routing, expert_flops, layer_bytes
-from ..gate import GateResult, Trusted, answer, context_error, make_current, pose
+from ..gate import GateResult, Trusted, answer, context_error, make_current, place, pose
 from ..peers import CONTESTANTS, peer_notes
 from ..records import BASELINE, ErrorRecord, Provenance, Record, Status, Telemetry, status_of
 from ..records.codec import dumps
@@ -33,9 +33,10 @@ from .budget import Budget
 from .jobs import Job
 from .phases import Front
 from .process import CONTEXT_LOST, die_with_parent, event_output
-from .proof import PROOF_IMPLEMENTATIONS, prove, proven
+from .proof import PROOF_IMPLEMENTATIONS, Proofs, proven
 from .stopwatch import TEMPERATURES, GuardedTimer, Times, speedup, time_layers
 from .telemetry_pass import observe_case
+from .uploads import uploaded
 
 
 class Worker:
@@ -48,6 +49,7 @@ class Worker:
         self._blame = Blame(marker, job.implementations, self._leave_if_context_is_lost)
         self._dtype, self._device = getattr(torch, job.dtype), torch.device(job.device)
         self._weights = ExpertWeights.random(job.spec, job.seed)
+        self._proofs = Proofs(job.spec, self._weights, self._dtype, self._device, job.seed)
         self._layers: dict[str, Layer] = {}
         self._refused: dict[str, tuple[Status, str]] = {}
         self._trusted: dict[str, Trusted | None] = {}
@@ -61,14 +63,17 @@ class Worker:
         if self._job.roofs:
             self._emit(event="begin", what="measuring the roofs")
             self._emit(event="roof", roof=measure_roofs(self._job.device, [self._job.dtype], watch=self._watch))
+        weights = uploaded(self._weights, self._job.spec, self._device, self._dtype)
         for name in self._job.implementations:
-            self._prepare(name)
+            self._prepare(name, weights)
+        del weights
+        self._free_memory()
         for index in range(len(self._job.cases)):
             self._budget.turns = len(TEMPERATURES) * (len(self._job.cases) - index)  # a case may not have used its own
             self._case(self._job.case(index))
             self._emit(event="case")
 
-    def _prepare(self, name: str) -> None:
+    def _prepare(self, name: str, weights: ExpertWeights) -> None:
         self._emit(event="begin", what=f"{self._job.spec.name}: preparing {name}")
         implementation = CONTESTANTS[name]
         reason = implementation.supports(self._job.spec, self._dtype, self._device)
@@ -77,7 +82,7 @@ class Worker:
             return
         with self._blame.running(name):
             try:
-                self._layers[name] = implementation.prepare(self._job.spec, self._weights, self._device, self._dtype)
+                self._layers[name] = implementation.prepare(self._job.spec, weights, self._device, self._dtype)
             except Exception as error:  # one implementation's failure is its record
                 self._refused[name] = status_of(error)
                 self._leave_if_context_is_lost()
@@ -110,17 +115,7 @@ class Worker:
         self._layers = {name: for_routing(layer, routing) for name, layer in self._layers.items()}
         outcomes = dict(self._refused)
         errors: dict[str, ErrorRecord] = {}
-        self._emit(event="begin", what=f"{_title(case)}: computing the reference")
-        question = pose(case.spec, self._weights, inputs.routing, self._dtype)
-        for name, layer in self._layers.items():
-            self._emit(event="begin", what=f"{_title(case)}: checking {name}")
-            proof = None if question.tokens is None else self._prove(name)
-            with self._blame.running(name):
-                result = answer(layer, question, self._device, proof)
-                if result.status is Status.CRASHED:
-                    self._leave_if_context_is_lost()
-            if not result.passed:
-                self._free_memory()
+        for name, result in self._checked(case, inputs.routing).items():
             outcomes[name] = (result.status, result.reason)
             errors[name] = _error_record(result)
         passed = [name for name, (status, _) in outcomes.items() if status is Status.PASSED]
@@ -132,6 +127,24 @@ class Worker:
             outcome = (times[name].failure if name in times else None) or outcomes[name]
             self._emit(event="record", record=self._record(name, case, counts, outcome, errors.get(name), times))
 
+    def _checked(self, case: Case, routing: Routing) -> dict[str, GateResult]:
+        """What the gate says of every prepared layer, all asked the same question."""
+        self._emit(event="begin", what=f"{_title(case)}: computing the reference")
+        question = pose(case.spec, self._weights, routing, self._dtype)
+        asked, results = place(question, self._device), {}
+        for name, layer in self._layers.items():
+            self._emit(event="begin", what=f"{_title(case)}: checking {name}")
+            proof = None if question.tokens is None else self._prove(name)
+            with self._blame.running(name):
+                results[name] = answer(layer, asked, proof)
+                if results[name].status is Status.CRASHED:
+                    self._leave_if_context_is_lost()
+            if not results[name].passed:  # it may have written where it should not, or filled the memory
+                asked = None
+                self._free_memory()
+                asked = place(question, self._device)
+        return results
+
     def _prove(self, candidate: str) -> Trusted | None:
         """Another implementation than `candidate` that was itself checked whole, for cases too large for the
         reference; None when there is none.
@@ -142,7 +155,7 @@ class Worker:
         if name not in self._trusted:
             layer = self._layers[name]
             with self._blame.running(name):
-                result = prove(layer, self._job.spec, self._weights, self._dtype, self._device, self._job.seed)
+                result = self._proofs.prove(layer)
                 if result.status is Status.CRASHED:
                     self._leave_if_context_is_lost()
             trusted = Trusted(name, self._blame.layer(name, layer), result)

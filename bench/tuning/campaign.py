@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..records import RunWriter, TuningRecord
@@ -20,6 +22,8 @@ from .summary import tuning_record
 from .sweep import open_board
 from .task import StudyTask, load_tunable
 
+# The folder, in the run's, of the questions that all its workers put to the gate; it goes when the campaign ends.
+QUESTIONS = "questions"
 # How often the run file follows the storage, which has every trial at once.
 _WRITE_S = 2.0
 _LOOK_S = 0.2
@@ -60,13 +64,16 @@ def run_campaign(campaign: Campaign, writer: RunWriter, on_event: OnEvent) -> li
     """
     ends = None if campaign.minutes is None else time.monotonic() + campaign.minutes * 60
     records = []
-    for place, task in enumerate(campaign.tasks):
-        now = time.monotonic()
-        until = float("inf") if ends is None else now + max(0.0, ends - now) / (len(campaign.tasks) - place)
-        on_event({"event": "study", "task": task})
-        record = _study(campaign, task, until, writer, on_event)
-        records.append(record)
-        on_event({"event": "done", "record": record})
+    try:
+        for place, task in enumerate(campaign.tasks):
+            now = time.monotonic()
+            until = float("inf") if ends is None else now + max(0.0, ends - now) / (len(campaign.tasks) - place)
+            on_event({"event": "study", "task": task})
+            record = _study(campaign, task, until, writer, on_event)
+            records.append(record)
+            on_event({"event": "done", "record": record})
+    finally:
+        shutil.rmtree(writer.folder / QUESTIONS, ignore_errors=True)
     return records
 
 
@@ -82,8 +89,9 @@ def _study(campaign: Campaign, task: StudyTask, until: float, writer: RunWriter,
 
     ended, finalists, children = "", None, Children()
     try:
-        with make_evaluator(task, note, lock=campaign.lock, children=children) as evaluator:
-            ended = _all_trials(campaign, task, board, evaluator, children, until, note)
+        questions = writer.folder / QUESTIONS
+        with make_evaluator(task, note, questions, lock=campaign.lock, children=children) as evaluator:
+            ended = _all_trials(campaign, task, board, evaluator, questions, children, until, note)
             on_event({"event": "begin", "what": "timing the best again"})
             finalists = run_finals(board, task, evaluator)
     except UnusableError as error:
@@ -102,6 +110,7 @@ def _all_trials(
     task: StudyTask,
     board: Board,
     evaluator: Evaluator,
+    questions: Path,
     children: Children,
     until: float,
     on_event: OnEvent,
@@ -109,7 +118,7 @@ def _all_trials(
     """Trials until the study is done here and in every other process; why it ended, in words."""
     seconds = None if until == float("inf") else max(0.0, until - time.monotonic())
     helpers = [
-        start_helper(task, campaign.url, children, lock=campaign.lock, seconds=seconds)
+        start_helper(task, campaign.url, questions, children, lock=campaign.lock, seconds=seconds)
         for _ in range(campaign.workers - 1)
     ]
     seeds = evaluator.configurations if isinstance(evaluator, ReplayEvaluator) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol, Self
 
 from ...kernels.tunable import Value
@@ -43,12 +44,14 @@ class WorkerEvaluator:
         self,
         task: StudyTask,
         on_event: OnEvent,
+        questions: Path,
         *,
         lock: bool = True,
         command: Sequence[str] = WORKER,
         children: Children | None = None,
     ) -> None:
         self._task, self._on_event, self._lock, self._command = task, on_event, lock, command
+        self._setup = {"task": task.to_dict(), "questions": str(questions)}
         self._children = children or Children()
         self._process: TrialProcess | None = None
         self._prepared = False
@@ -123,7 +126,7 @@ class WorkerEvaluator:
     def _running(self) -> TrialProcess:
         if self._process is None:
             self._on_event({"event": "begin", "what": "starting a worker"})
-            started = TrialProcess(self._task.to_dict(), command=self._command, children=self._children)
+            started = TrialProcess(self._setup, command=self._command, children=self._children)
             self._process = started.__enter__()
         return self._process
 
@@ -147,11 +150,11 @@ def _fallen(down: DownError) -> Result:
 
 
 def make_evaluator(
-    task: StudyTask, on_event: OnEvent, *, lock: bool = True, children: Children | None = None
+    task: StudyTask, on_event: OnEvent, questions: Path, *, lock: bool = True, children: Children | None = None
 ) -> Evaluator:
-    """The evaluator of a task: a worker process, or a recorded study."""
+    """The evaluator of a task: a worker process, which keeps its questions in a folder, or a recorded study."""
     if task.mode == "replayed":
         from .replay import ReplayEvaluator
 
         return ReplayEvaluator.from_task(task)
-    return WorkerEvaluator(task, on_event, lock=lock, children=children)
+    return WorkerEvaluator(task, on_event, questions, lock=lock, children=children)

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ...kernels.tunable import Value
@@ -83,13 +84,16 @@ def _tried(board: Board, claim: Claim, evaluator: Evaluator, on_event: Callable[
     return board.finish(claim, result)
 
 
-def start_helper(task: StudyTask, url: str, children: Children, *, lock: bool, seconds: float | None) -> Any:
+def start_helper(
+    task: StudyTask, url: str, questions: Path, children: Children, *, lock: bool, seconds: float | None
+) -> Any:
     """Start another process that works on the same study until it is done, and ends with this one."""
     import subprocess
 
     process = children.start(HELPER, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(json.dumps({"task": task.to_dict(), "url": url, "lock": lock, "seconds": seconds}))
+    request = {"task": task.to_dict(), "url": url, "questions": str(questions), "lock": lock, "seconds": seconds}
+    process.stdin.write(json.dumps(request))
     process.stdin.close()
     return process
 
@@ -101,7 +105,7 @@ def main() -> None:
     task = StudyTask.from_dict(request["task"])
     board = open_board(task, load_tunable(task.implementation), request["url"])
     until = float("inf") if request["seconds"] is None else time.monotonic() + request["seconds"]
-    with make_evaluator(task, lambda _: None, lock=request["lock"]) as evaluator:
+    with make_evaluator(task, lambda _: None, Path(request["questions"]), lock=request["lock"]) as evaluator:
         work(board, task, evaluator, lambda _: None, until=until)
 
 

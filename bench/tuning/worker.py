@@ -1,9 +1,9 @@
 """The worker process of a study: examines, predicts and measures configurations, one question after another.
 
-First line of standard input: the study's task. Then a question a line, {"do": "examine" | "predict" | "prepare" |
-"measure" | "finals", ...}, each answered with JSON lines on standard output: begin (what is being done), and answer.
-The file named on the command line holds one byte, the place of the configuration that is running among those of the
-question.
+First line of standard input: the study's task and the folder of its gate's questions. Then a question a line, {"do":
+"examine" | "predict" | "prepare" | "measure" | "finals", ...}, each answered with JSON lines on standard output: begin
+(what is being done), and answer. The file named on the command line holds one byte, the place of the configuration that
+is running among those of the question.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from .static import examine
 from .task import StudyTask, load_tunable
 
 if TYPE_CHECKING:
-    from .measure import Bench, Candidate
+    from .candidate import Candidate
+    from .measure import Bench
 
 
 class TrialWorker:
     """One study's worker: everything but the configuration stays from trial to trial."""
 
-    def __init__(self, task: StudyTask, output: TextIO, marker: Any) -> None:
-        self._task, self._output, self._marker = task, output, marker
+    def __init__(self, task: StudyTask, questions: Path, output: TextIO, marker: Any) -> None:
+        self._task, self._questions, self._output, self._marker = task, questions, output, marker
         self._tunable = load_tunable(task.implementation)
         self._resources: dict[str, tuple[dict[str, Any], ...]] = {}
         self._bench: Bench | None = None
@@ -99,14 +100,17 @@ class TrialWorker:
         from .measure import Bench
 
         self._emit(event="begin", what="preparing the current configuration")
-        self._bench = Bench(self._task, self._tunable, self._marker, lambda what: self._emit(event="begin", what=what))
+        self._bench = Bench(
+            self._task, self._tunable, self._marker, lambda what: self._emit(event="begin", what=what), self._questions
+        )
         self._bench.prepare()
         if self._bench.unusable:
             self._emit(event="unusable", reason=f"the current configuration cannot be timed: {self._bench.unusable}")
         return {}
 
     def _run(self, configurations: Sequence[Mapping[str, Value]], seconds: float) -> list[Candidate]:
-        from .measure import Candidate, ContextLostError
+        from .candidate import Candidate
+        from .cases import ContextLostError
 
         assert self._bench is not None  # asked to prepare first
         candidates = [Candidate(dict(values)) for values in configurations]
@@ -124,13 +128,14 @@ class TrialWorker:
 
 
 def main() -> None:
-    """Read the task, keep standard output for events alone, answer until there are no more questions."""
+    """Read the setup, keep standard output for events alone, answer until there are no more questions."""
     die_with_parent()
     lines = iter(sys.stdin.readline, "")
-    task = StudyTask.from_dict(json.loads(next(lines)))
+    setup = json.loads(next(lines))
+    task, questions = StudyTask.from_dict(setup["task"]), Path(setup["questions"])
     output = event_output()
     with Path(sys.argv[-1]).open("r+b") as file:
-        worker = TrialWorker(task, output, mmap.mmap(file.fileno(), 1))
+        worker = TrialWorker(task, questions, output, mmap.mmap(file.fileno(), 1))
         worker._emit(event="ready")
         for line in lines:
             worker.answer(json.loads(line))

@@ -22,6 +22,7 @@ from mohge.bench.gate import (
     check,
     difference,
     not_finite,
+    place,
     pose,
     tolerance_for,
 )
@@ -92,14 +93,14 @@ def test_each_check_draws_new_numbers_and_a_seed_gives_them_again() -> None:
 
 
 def test_one_question_serves_several_layers() -> None:
-    question = pose(SPEC, WEIGHTS, routing(9), torch.float32)
+    question = place(pose(SPEC, WEIGHTS, routing(9), torch.float32), "cpu")
     kept = question.x.clone()
 
     def spoil(y: torch.Tensor) -> torch.Tensor:
         return y.mul_(2)
 
-    assert not answer(Around(spoil), question, "cpu").passed
-    assert answer(LAYER, question, "cpu").passed
+    assert not answer(Around(spoil), question).passed
+    assert answer(LAYER, question).passed
     assert torch.equal(question.x, kept)
 
 

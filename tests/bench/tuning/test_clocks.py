@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from mohge.bench.records import CaseRecord, Provenance, Status, TuningRecord
 from mohge.bench.telemetry import CpuDevice
 from mohge.bench.timing import ClockLog, ClockReading
 from mohge.bench.tuning import Outcome, StudyTask, TrialLimits, load_tunable, measure
+from mohge.bench.tuning.candidate import Candidate
 from mohge.bench.tuning.energy import EnergyMeter
-from mohge.bench.tuning.measure import Bench, Candidate
+from mohge.bench.tuning.measure import Bench
 
 FINE = ClockReading(1800.0, 2600.0, ("sw_power_cap",))
 HOT = ClockReading(1800.0, 2600.0, ("sw_thermal_slowdown",))
@@ -43,13 +45,15 @@ class Broken(Watch):
 
 
 @pytest.fixture
-def tried(make_task: Callable[..., StudyTask], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Candidate]:
+def tried(
+    make_task: Callable[..., StudyTask], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Candidate]:
     """A configuration beside the current one, in this process, under a watch."""
 
     def tried(watch: Watch | None, meter: Any = None) -> Candidate:
         monkeypatch.setattr(measure, "clock_watch", lambda device: watch)
         task = make_task("PLAIN", limits=LIMITS)
-        bench = Bench(task, load_tunable(task.implementation), [255], lambda _: None)
+        bench = Bench(task, load_tunable(task.implementation), [255], lambda _: None, tmp_path)
         bench._meter = meter
         bench.prepare()
         candidate = Candidate({"delay": 4})

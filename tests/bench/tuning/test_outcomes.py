@@ -7,13 +7,19 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mohge.bench.gate import kept, pose
 from mohge.bench.records import Provenance, RunWriter, TuningRecord, collect_environment, load_run
+from mohge.bench.runner.jobs import Source
+from mohge.bench.runner.process import NOBODY
 from mohge.bench.tuning import Outcome, Result, StudyTask, TrialLimits, load_tunable
-from mohge.bench.tuning.campaign import Campaign, run_campaign
+from mohge.bench.tuning.campaign import QUESTIONS, Campaign, run_campaign
+from mohge.bench.tuning.candidate import Candidate
 from mohge.bench.tuning.evaluate import WorkerEvaluator
+from mohge.bench.tuning.measure import Bench
 from mohge.bench.tuning.process import UnusableError
 from mohge.bench.tuning.static import examine
 
@@ -28,6 +34,7 @@ def tune(tmp_path: Path) -> Callable[[StudyTask], TuningRecord]:
             (record,) = run_campaign(Campaign((task,), f"sqlite:///{tmp_path}/s.db"), writer, lambda _: None)
         (written,) = load_run(writer.path).tuning
         assert written == record
+        assert not (writer.folder / QUESTIONS).exists()
         return record
 
     return tune
@@ -129,7 +136,7 @@ def stand_in(make_task: MakeTask, tmp_path: Path) -> Callable[..., WorkerEvaluat
         script = tmp_path / "worker.py"
         script.write_text(textwrap.dedent(WORKER).format(culprit=culprit, blame=blame), encoding="utf-8")
         task = replace(make_task("PLAIN"), limits=TrialLimits(timeout=20.0))
-        return WorkerEvaluator(task, lambda _: None, command=(sys.executable, str(script)))
+        return WorkerEvaluator(task, lambda _: None, tmp_path, command=(sys.executable, str(script)))
 
     return stand_in
 
@@ -146,10 +153,10 @@ def test_a_crash_that_nobody_caused_ends_the_study(stand_in) -> None:
         evaluator.finals([{"delay": 0}, {"delay": 4}])
 
 
-def test_a_worker_that_does_not_start_ends_the_study(make_task: MakeTask) -> None:
+def test_a_worker_that_does_not_start_ends_the_study(make_task: MakeTask, tmp_path: Path) -> None:
     command = (sys.executable, "-c", "raise SystemExit('no libraries')")
     with (
-        WorkerEvaluator(make_task("PLAIN"), lambda _: None, command=command) as evaluator,
+        WorkerEvaluator(make_task("PLAIN"), lambda _: None, tmp_path, command=command) as evaluator,
         pytest.raises(UnusableError, match=r"does not start: .*no libraries"),
     ):
         evaluator.evaluate({"delay": 0})
@@ -158,3 +165,28 @@ def test_a_worker_that_does_not_start_ends_the_study(make_task: MakeTask) -> Non
 def test_results_survive_json() -> None:
     result = Result(Outcome.TIMEOUT, "late", seconds=3.0, cases=[{"routing": "uniform"}])
     assert Result.from_dict(result.to_dict()) == result
+
+
+def test_a_study_asks_the_reference_once_for_each_routing(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also after a configuration that was wrong, and in the process that takes over from one that is gone."""
+    posed = []
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        posed.append(arguments)
+        return pose(*arguments, **options)
+
+    monkeypatch.setattr(kept, "pose", counting)
+    task = make_task("FAULTY", sources=(Source("uniform"), Source("zipf:1.2")))
+    outcomes = []
+    for _ in range(2):
+        bench = Bench(task, load_tunable(task.implementation), bytearray([NOBODY]), lambda _: None, tmp_path)
+        bench.prepare()
+        assert not bench.unusable
+        for fault in ("wrong", "none", "raise", "none"):
+            candidate = Candidate({"delay": 0, "fault": fault, "idle": 1})
+            bench.run([candidate], 0.01)
+            outcomes.append(candidate.result().outcome)
+    assert outcomes == [Outcome.INCORRECT, Outcome.COMPLETE, Outcome.CRASHED, Outcome.COMPLETE] * 2
+    assert len(posed) == 2

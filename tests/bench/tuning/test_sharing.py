@@ -56,7 +56,7 @@ def recorded(path: Path) -> StudyTask:
 
 def test_two_processes_try_each_configuration_once(url: str, tmp_path: Path) -> None:
     task, children = recorded(tmp_path / "recorded.json"), Children()
-    helpers = [start_helper(task, url, children, lock=False, seconds=None) for _ in range(2)]
+    helpers = [start_helper(task, url, tmp_path, children, lock=False, seconds=None) for _ in range(2)]
     for helper in helpers:
         complaint = helper.stderr.read()
         helper.stderr.close()

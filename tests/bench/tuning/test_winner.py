@@ -238,12 +238,12 @@ def test_a_study_grows_in_place_in_the_run_file(tmp_path: Path) -> None:
     assert [record.notes.get("verdict") for record in load_run(writer.folder).tuning] == ["better", None]
 
 
-def test_triton_can_be_examined_and_predicted_as_it_is() -> None:
+def test_triton_can_be_examined_and_predicted_as_it_is(tmp_path: Path) -> None:
     wanted = Wanted("triton", LayerSpec.preset("mohge-3b"), "1024", device="cpu", trials=1)
     (task,) = tasks_for(wanted)
     assert task.mode == "predicted"
     assert task.current == task.built_in
-    with WorkerEvaluator(task, lambda _: None) as evaluator:
+    with WorkerEvaluator(task, lambda _: None, tmp_path) as evaluator:
         result = evaluator.evaluate(task.current)
     assert result.outcome is Outcome.COMPLETE, result.reason
     assert result.ratio == 1.0
