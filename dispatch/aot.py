@@ -42,11 +42,24 @@ def compile_ahead(kernel: AotKernel, capability: int = 90) -> Any:
     if set(arguments) != named:
         missing, unknown = set(arguments) - named, named - set(arguments)
         raise ValueError(f"{kernel.name}: missing arguments {sorted(missing)}, unknown arguments {sorted(unknown)}")
+    # Written as a launch writes it, down to what says nothing: Triton keeps what it compiled under this text, so that
+    # what is compiled here is not compiled again at the launch.
+    constants = {(index,): kernel.constexprs[name] for index, name in enumerate(arguments) if name in kernel.constexprs}
     source = ASTSource(
         fn=kernel.function,
         signature={name: kernel.signature.get(name, "constexpr") for name in arguments},
-        constexprs={(arguments.index(name),): value for name, value in kernel.constexprs.items()},
-        attrs={(arguments.index(name),): [["tt.divisibility", 16]] for name in kernel.divisible},
+        constexprs=constants,
+        attrs={(index,): _known(kernel, name) for index, name in enumerate(arguments) if _asked(kernel, name)},
     )
     options = {"num_warps": kernel.num_warps, "num_stages": kernel.num_stages}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+def _asked(kernel: AotKernel, name: str) -> bool:
+    """Whether a launch looks at what this argument is a multiple of: not at descriptors, nor where it must not."""
+    (parameter,) = (one for one in kernel.function.params if one.name == name)
+    return not parameter.do_not_specialize and not kernel.signature.get(name, "").startswith("tensordesc")
+
+
+def _known(kernel: AotKernel, name: str) -> list[list[Any]]:
+    return [["tt.divisibility", 16]] if name in kernel.divisible else []

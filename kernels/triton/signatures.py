@@ -58,7 +58,7 @@ def _down(tile: Tile, spec: LayerSpec, dtype: str) -> AotKernel:
 
 def _block(pointer: str, rows: int, columns: int) -> str:
     """The type of a descriptor of blocks."""
-    return f"tensordesc<{pointer.removeprefix('*')}[{rows},{columns}]>"
+    return f"tensordesc<{pointer.removeprefix('*')}[{rows}, {columns}]>"
 
 
 def activate(tile: Tile, dtype: str) -> AotKernel:
