@@ -152,7 +152,7 @@ class CupyModule:
         args: Sequence[Argument],
         shared_bytes: int = 0,
         early: bool = False,
-        settled: Sequence[int] = (),
+        settled: Sequence[int] = (),  # noqa: ARG002  a promise, of which nothing follows here
     ) -> None:
         """See `Module.launch`."""
         import cupy

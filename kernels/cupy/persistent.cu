@@ -12,7 +12,8 @@
 //     the left and the right half of a tile in turns, so that one stores while the other multiplies. Above it they
 //     share a tile, each half of its rows, which reads A once instead of twice;
 //   - the gap between two launches: the grid may start before the one before it has ended (programmatic dependent
-//     launch), sets up its barriers, and waits only before it reads what that one wrote.
+//     launch), sets up its barriers, and waits only before it reads what that one wrote. The next may start when this
+//     one has waited, so that it finds older grids ended; its blocks need the room of these, and cannot come earlier.
 //
 // Constants given at compile time: ELEMENT, BLOCK_M, BLOCK_N, STAGES, PINGPONG_BELOW.
 #include <hopper.cuh>
@@ -75,9 +76,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                    const int* row_token, const int* expert_offsets, const long long* width_offsets, const int* widths,
                    const int* work_expert, const int* work_row, const int* work_column, const int* work_count,
                    int hidden, int most_stride) {
-    chip::next_grid_may_start();
     const Ring ring = make_ring(chip::WARPGROUP + 1);
     chip::previous_grid_wait();
+    chip::next_grid_may_start();
     const WorkList work{work_expert, work_row, work_column};
     const int count = *work_count;
     const auto tile_of = [&](int entry) {
@@ -125,9 +126,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                    const __grid_constant__ chip::TensorMap down_t, const int* expert_offsets,
                    const long long* width_offsets, const int* widths, const int* work_expert, const int* work_row,
                    const int* work_column, const int* work_count, int hidden, int most_stride) {
-    chip::next_grid_may_start();
     const Ring ring = make_ring(1);
     chip::previous_grid_wait();
+    chip::next_grid_may_start();
     const WorkList work{work_expert, work_row, work_column};
     const int count = *work_count;
     const auto tile_of = [&](int entry) {

@@ -72,11 +72,10 @@ def choose_swapped(rows: int, experts: int) -> SwappedConfig:
 
 
 def built_in(versions: tuple[str, ...], rows: int, experts: int) -> Configuration:
-    """The built-in configuration for R rows over E experts out of what can run a layer, the fastest version for many rows
-    first.
+    """The built-in configuration for R rows over E experts.
 
-    The persistent version takes 128 rows a tile; with fewer rows an expert the weights are all that counts, and swapped
-    reads them with as few rows beside them as there are.
+    versions: what can run a layer, the fastest with many rows first. The persistent one takes 128 rows a tile; with
+    fewer rows an expert the weights are all that counts, and swapped reads them with as few rows beside them as it can.
     """
     version = versions[0]
     if version == "persistent" and "swapped" in versions and rows <= MOST_ROWS_FOR_SWAPPED * experts:

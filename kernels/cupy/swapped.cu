@@ -121,7 +121,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         return read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, widths, most_stride);
     };
     Place place;
-    if (threadIdx.x == 0) {
+    if (threadIdx.x < chip::WARP) {
+        if (threadIdx.x != 0) return;
         chip::prefetch_tensor_map(&gate_up);
         for (int round = 0, entry = entry_of(0); entry < count; entry = entry_of(++round)) {
             const Tile tile = tile_of(entry);
@@ -187,7 +188,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         return read_tile(work, entry, BLOCK_M, expert_offsets, width_offsets, widths, most_stride);
     };
     Place place;
-    if (threadIdx.x == 0) {
+    if (threadIdx.x < chip::WARP) {  // none of it may wait for the grid before, lest all of it did
+        if (threadIdx.x != 0) return;
         chip::prefetch_tensor_map(&down_t);
         for (int round = 0, entry = entry_of(0); entry < count; entry = entry_of(++round)) {
             const Tile tile = tile_of(entry);

@@ -65,6 +65,40 @@ def test_two_warps_take_turns(machine: Any) -> None:
     assert out.item() == 10
 
 
+def copy(machine: Any, y: torch.Tensor, x: torch.Tensor, kernel: str = "copy_and_wait", settled: bool = True) -> None:
+    """y = x by a grid that may start early and reads x before it waits, which x being settled allows."""
+    module = machine[0].load(FOLDER / "hopper.cu", {"ELEMENT": "__half"})
+    module.launch(kernel, (1,), (64,), [y, x], early=True, settled=(1,) if settled else ())
+
+
+def test_what_older_grids_wrote_can_be_read_early(machine: Any) -> None:
+    x = torch.arange(64, dtype=torch.int32, device=machine[1])
+    y, z = torch.zeros_like(x), torch.zeros_like(x)
+    copy(machine, y, x)
+    copy(machine, z, x)  # x is older than the grid that wrote y
+    assert torch.equal(y, x)
+    assert torch.equal(z, x)
+
+
+@pytest.mark.parametrize(
+    ("before", "reads", "settled", "says"),
+    [
+        ("copy_and_wait", "x", False, "an earlier grid may still be writing"),
+        ("copy_and_wait", "y", True, "said to find settled what the grid before it writes"),
+        ("copy_in_haste", "x", True, "the one before did not wait"),
+    ],
+)
+def test_what_may_not_be_read_early_is_refused(
+    before: str, reads: str, settled: bool, says: str, host_engine: Any
+) -> None:
+    tensors = {"x": torch.arange(64, dtype=torch.int32), "y": torch.zeros(64, dtype=torch.int32)}
+    machine = type(host_engine)(), "cpu"
+    copy(machine, tensors["y"], tensors["x"], before)
+    with pytest.raises(RuntimeError, match=says) as caught:
+        copy(machine, torch.zeros(64, dtype=torch.int32), tensors[reads], settled=settled)
+    assert vars(caught.value)["kind"] == "dependency"
+
+
 SHARED_BYTES = 2048
 FAULTS = {
     "leaves_a_copy_under_way": ("in_flight", "ended with a copy"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
 from mohge.dispatch.cuda.compiler import cannot_compile, compile_cubin
 from mohge.dispatch.cuda.resources import find_cuobjdump, inspect_cubin
+from mohge.kernels.compiled import run_tool
 from mohge.kernels.cupy.aot import DTYPES
 from mohge.kernels.cupy.config import HOPPER, MOST_SHARED_BYTES, Config
 from mohge.kernels.cupy.launch import FOLDER, defines
@@ -28,10 +32,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.parametrize("config", SHIPPED["swapped"].values())
+def test_swapped_operands_have_down_transposed_and_gate_up_not(config: Config) -> None:
+    listing = run_tool("nvdisasm", "-c", str(_cubin("swapped", config, torch.bfloat16)))
+    kernels = dict(zip(*[iter(re.split(r"\.section\s+\.text\.(\w+)", listing)[1:])] * 2, strict=True))
+    for name, transposed in (("swapped_fc1", False), ("swapped_fc2", True)):
+        products = re.findall(rf"HGMMA\.64x{config.block_m}x16\.F32\.BF16 .*", kernels[name])
+        assert len(products) == kernels[name].count("HGMMA") > 0
+        assert all((".tnspA" in product) == transposed and ".tnspB" not in product for product in products)
+
+
 @pytest.mark.parametrize(("version", "config", "dtype"), CASES)
 def test_compiles_for_hopper(version: str, config: Config, dtype: torch.dtype) -> None:
-    cubin = compile_cubin(FOLDER / f"{version}.cu", defines(config, dtype), "sm_90a")
-    kernels = inspect_cubin(cubin)
+    kernels = inspect_cubin(_cubin(version, config, dtype))
     assert set(kernels) == {f"{version}_fc1", f"{version}_fc2"}
     for kernel in kernels.values():
         assert kernel.local_bytes == 0, kernel
@@ -43,3 +56,7 @@ def test_compiles_for_hopper(version: str, config: Config, dtype: torch.dtype) -
         assert 2 * kernel.hgmma_waits <= kernel.hgmma, kernel  # one wait a stage of four products at least
     assert config.shared_bytes <= MOST_SHARED_BYTES
     assert config.blocks_per_sm * (config.shared_bytes + RESERVED_SHARED_BYTES) <= SHARED_BYTES
+
+
+def _cubin(version: str, config: Config, dtype: torch.dtype) -> Path:
+    return compile_cubin(FOLDER / f"{version}.cu", defines(config, dtype), "sm_90a")

@@ -70,13 +70,14 @@ def test_matches_the_reference(version: str, dtype: torch.dtype, tokens: int, mo
 
 @pytest.mark.parametrize(
     ("version", "dtype"),
-    [("persistent", torch.bfloat16), ("wgmma", torch.bfloat16), ("mma", torch.bfloat16), ("tile", torch.float32)],
+    [(version, torch.float32 if version == "tile" else torch.bfloat16) for version in reversed(SHIPPED)],
 )
-def test_matches_the_reference_on_the_released_layer(version: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("tokens", [8, 64, 1000])
+def test_matches_the_reference_on_the_released_layer(version: str, dtype: torch.dtype, tokens: int) -> None:
     spec = LayerSpec.preset("mohge-3b")
     weights = ExpertWeights.random(spec)
-    routing = draw_routing(spec, 1000, seed=3)
-    x = draw_x(spec, 1000, dtype)
+    routing = draw_routing(spec, tokens, seed=3)
+    x = draw_x(spec, tokens, dtype)
     y = CupyImplementation(version).prepare(spec, weights, "cuda", dtype)(
         x.cuda(), make_plan(on("cuda", routing), spec)
     )
@@ -165,3 +166,26 @@ def test_turns_and_shared_tiles_over_many_tiles_a_block(version: str) -> None:
     for _ in range(3):  # an early start must not let one call's grids meet another's
         persistent, mma = layers[0](moved, plan), layers[1](moved, plan)
         torch.testing.assert_close(persistent, mma, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("version", ["swapped"])
+@pytest.mark.parametrize("config", SHIPPED["swapped"].values(), ids=str)
+def test_weights_asked_for_early_meet_the_right_work_list(version: str, config: Config) -> None:
+    """fc2 reads its work list before fc1 has ended: routings that differ take turns, with and without fc1 between."""
+    spec = LayerSpec("early", 512, (256, 1152), 4, 4, 2)
+    layer = CupyImplementation(version, None, config)
+    layer = layer.prepare(spec, ExpertWeights.random(spec), "cuda", torch.bfloat16)
+    x = draw_x(spec, 200, torch.bfloat16).cuda()
+    plans = [make_plan(on("cuda", draw_routing(spec, 200, seed, most)), spec) for seed, most in ((11, None), (12, 5))]
+    expected = [layer(x, plan) for plan in plans]
+    torch.cuda.synchronize()
+    answers = [layer(x, plan) for _ in range(20) for plan in plans]
+    for number, answer in enumerate(answers):
+        assert torch.equal(answer, expected[number % 2])
+    phases = [layer.phases(x, plan) for plan in plans]
+    for _ in range(20):
+        for phase in phases:
+            phase["gemm2"]()
+    for phase, answer in zip(phases, expected, strict=True):
+        phase["gemm2"]()
+        assert torch.equal(phase["combine"](), answer)

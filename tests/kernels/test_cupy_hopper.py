@@ -1,4 +1,4 @@
-"""The Hopper kernels (wgmma, persistent, swapped) executed on the host against the reference; faults planted in them."""
+"""The Hopper kernels (wgmma, persistent, swapped) executed on the host, right and with planted faults."""
 
 from __future__ import annotations
 
@@ -128,6 +128,16 @@ def test_auto_takes_the_persistent_kernels_for_many_rows_and_phases_repeat(
     phases = layer.phases(problem.x, problem.plan)
     for _ in range(2):
         assert torch.equal([phase() for phase in phases.values()][-1], expected)
+
+
+@pytest.mark.parametrize("settled", [range(1, 10), range(3, 10)], ids=["the-activation-too", "all-but-the-weights"])
+def test_a_launcher_that_promises_wrongly_what_can_be_read_early_is_noticed(
+    settled: range, host_engine: Any, make_problem: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "SETTLED", {"swapped_fc2": settled})
+    with pytest.raises(RuntimeError) as caught:
+        error(UNEVEN, "swapped", SWAPPED, host_engine, make_problem, torch.float16)
+    assert vars(caught.value)["kind"] == "dependency"
 
 
 # ---- faults: a line of the sources replaced by a wrong one must be noticed

@@ -154,7 +154,7 @@ def test_every_configuration_computes_the_same(version: str, config: Config, hos
 def test_auto_takes_tensor_cores_where_they_can_be_used(host_engine: Any) -> None:
     implementation = CupyImplementation("auto", host_engine)
     for case, dtype, version in (
-        (EVERYTHING, torch.float16, "mma"),
+        (EVERYTHING, torch.float16, "swapped"),
         (EVERYTHING, torch.float32, "tile"),
         (ODD_HIDDEN, torch.float16, "tile"),
     ):

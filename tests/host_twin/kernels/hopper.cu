@@ -127,13 +127,27 @@ extern "C" __global__ void product_256(float* out, const __grid_constant__ chip:
     product<256>(way, out, &a_by_lines, &a_by_columns, &b_by_lines, &b_by_columns);
 }
 
+// y[i] = x[i], read before the grid before this one has ended; the next may start before or after that. 64 threads.
+template <bool HASTY>
+__device__ void copy_early(int* y, const int* x) {
+    const int number = x[threadIdx.x];
+    if (HASTY) chip::next_grid_may_start();
+    chip::previous_grid_wait();
+    chip::next_grid_may_start();
+    y[threadIdx.x] = number;
+}
+
+extern "C" __global__ void copy_and_wait(int* y, const int* x) { copy_early<false>(y, x); }
+
+extern "C" __global__ void copy_in_haste(int* y, const int* x) { copy_early<true>(y, x); }
+
 // Two warps pass a number to and fro over an mbarrier and a named barrier, `rounds` times: *out = 2 * rounds. The grid
 // may start early; the registers of a third warpgroup are given and taken. 384 threads.
 extern "C" __global__ void __launch_bounds__(384, 1) handshake(int* out, int rounds) {
     __shared__ int number;
     chip::Barrier* barrier = make_barrier(8, 32);
-    chip::next_grid_may_start();
     chip::previous_grid_wait();
+    chip::next_grid_may_start();
     if (threadIdx.x >= 256) {
         chip::registers_give<40>();
         return;
