@@ -12,7 +12,7 @@ from ..report.cases import Group, case_title, is_measured, main_case, measured_g
 from ..report.formats import NONE, counted, listed
 from ..report.ladder import ladders
 from ..report.machine import machine_text
-from ..report.readings_ladder import HEADER, ladder_reading, table
+from ..report.readings_ladder import HEADER, ladder_reading, remarks, table
 from ..report.verdict import table_rows, verdict
 
 _COLUMNS = (
@@ -80,7 +80,7 @@ def _ladders(run: Run) -> Iterator[str]:
         yield f"| {' | '.join(HEADER)} |\n|---|{'--:|' * (len(HEADER) - 1)}\n"
         for name, *rest in table(found, run.environment):
             yield f"| {' | '.join([code(name), *map(escaped, rest)])} |\n"
-        yield "\n"
+        yield f"\n{escaped(' '.join(remarks(found)))}\n\n"
 
 
 def _origin(run: Run) -> Iterator[str]:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 from ..records import Environment, Record, Samples
 from .cases import has_times, hot_median, interval_or_count, is_timed
-from .formats import NONE, digits, interval_text, listed, percent_text, rate_text, time_text, tokens_text, whole
+from .formats import NONE, digits, interval_text, listed, percent_text, time_text, tokens_text, whole
 from .ladder import Ladder, Rung, share_of_roof
 from .own_ceiling import own_share
 
 HEADER = (
-    *("implementation", "tokens", "hot", "95 % interval", "cold", "useful rate", "share of the roof"),
+    *("implementation", "tokens", "hot", "95 % interval", "cold", "useful TFLOP/s", "share of the roof"),
     *("times as fast", "as", "gemm1", "gemm2"),
+)
+_HOW = (
+    "A step is the ratio of hot medians of samples taken in the same rounds; where its interval includes 1, nothing is "
+    "decided and the figure has a question mark. Phases are timed one at a time."
 )
 
 
@@ -65,12 +69,12 @@ def step_text(rung: Rung) -> str:
 def share_text(record: Record, environment: Environment) -> str:
     """The share of the measured roof that limits it, in words; that none is known where it is not."""
     share, own = share_of_roof(record, environment), own_share(record, environment)
-    said = f"{percent_text(share[0])} of the {share[1]}" if share is not None else "no measured roof"
+    said = f"{percent_text(share[0])} of {share[1]}" if share is not None else "no measured roof"
     return f"{said}; {own.short}" if own is not None else said
 
 
 def table(found: Sequence[Ladder], environment: Environment) -> tuple[tuple[str, ...], ...]:
-    """A row for every version on every number of tokens, by HEADER, also of those without a time, with the reason."""
+    """A row for every version on every number of tokens, by HEADER, also of those without a time: see `remarks`."""
     return tuple(
         _row(rung, environment)
         for ladder in found
@@ -82,8 +86,7 @@ def _row(rung: Rung, environment: Environment) -> tuple[str, ...]:
     record = rung.record
     start = (record.implementation, whole(record.case.tokens))
     if not is_timed(record) or record.hot is None:
-        status = str(record.status).replace("_", " ")
-        return (*start, f"{status}: {record.reason}" if record.reason else status, *[NONE] * 8)
+        return (*start, str(record.status).replace("_", " "), *[NONE] * 8)
     step = (NONE, NONE)
     if rung.faster is not None and rung.before is not None:
         interval = ", ".join(filter(None, (interval_text(rung.faster.low, rung.faster.high), rung.doubt)))
@@ -93,11 +96,22 @@ def _row(rung: Rung, environment: Environment) -> tuple[str, ...]:
         time_text(record.hot.median_us),
         interval_or_count(record.hot),
         _time(record.cold),
-        rate_text(record.tflops),
+        digits(record.tflops),
         share_text(record, environment),
         *step,
         *(_time(record.phases.get(name)) for name in ("gemm1", "gemm2")),
     )
+
+
+def remarks(found: Sequence[Ladder]) -> tuple[str, ...]:
+    """Why a version or what chooses among them has no time, each reason once; and how the figures are to be read."""
+    rungs = [rung for ladder in found for rung in (*ladder.rungs, *([ladder.chooser] if ladder.chooser else []))]
+    untimed: dict[str, list[str]] = {}
+    for record in (rung.record for rung in rungs if not is_timed(rung.record)):
+        words = ": ".join(filter(None, (str(record.status).replace("_", " "), record.reason)))
+        untimed.setdefault(words, []).append(record.implementation)
+    said = [f"{listed(list(dict.fromkeys(names)))} {words}." for words, names in untimed.items()]
+    return (*said, _HOW)
 
 
 def _time(samples: Samples | None) -> str:

@@ -10,10 +10,6 @@ from .ladder import ladders
 from .section import Section, Variant
 
 NAME = "ladder"
-_REMARK = (
-    "A step is the ratio of hot medians of samples taken in the same rounds; where its interval includes 1, nothing is "
-    "decided and the figure has a question mark. Phases are timed one at a time."
-)
 
 
 def ladder_section(run: Run, main: Group | None) -> list[Section]:
@@ -40,7 +36,7 @@ def ladder_section(run: Run, main: Group | None) -> list[Section]:
                 readings.ladder_reading(found),
                 readings.HEADER,
                 readings.table(found, run.environment),
-                (_REMARK,),
+                readings.remarks(found),
                 case_meta(case, tokens=False),
             )
         )
