@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..grouped import TileShape, gemm_works
-from .weights import padded
 
 if TYPE_CHECKING:
     from ...reference import LayerSpec
@@ -328,6 +327,8 @@ class Configuration:
     def works(self, counts: NDArray[np.int64], spec: LayerSpec, dtype: str) -> list[GemmWork]:
         """What both launches do for rows per expert `counts` int[E]; see `grouped.gemm_works`."""
         if self.whole_stages:
+            from .weights import padded  # needs torch, which whoever asks for the names of versions does not
+
             spec = replace(spec, widths=tuple(map(int, padded(np.asarray(spec.widths)))))
         fc1, fc2 = self.fc1, self.fc2
         shapes = (
