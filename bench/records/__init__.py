@@ -27,6 +27,7 @@ from .schema import (
 )
 from .status import Status, status_of
 from .what_if import IMPOSSIBLE, POSSIBLE, TransferRecord, WhatIfRecord
+from .uncollected import uncollected
 from .what_if_steps import StepRecord
 
 __all__ = [
@@ -69,4 +70,5 @@ __all__ = [
     "run_path",
     "source_hash",
     "status_of",
+    "uncollected",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from .codec import decode
 from .journal import apply, journal_path, read_journal
 from .schema import Run
+from .uncollected import uncollected
 from .upgrades import upgraded
 
 FILE_NAME = "run.json"
@@ -23,6 +24,7 @@ def run_path(path: str | Path) -> Path:
     return file
 
 
+@uncollected()
 def load_run(path: str | Path) -> Run:
     """Read a run from its folder or file, also one that is still being made.
 

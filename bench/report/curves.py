@@ -7,23 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_POINTS = 1500
-_MOST_GAPS = MOST_POINTS // 6
+MOST_POINTS = 1500  # of a curve
 Floats = NDArray[np.floating[Any]]
 
 
-def drawn(times: Floats, values: Floats, gap_s: float) -> tuple[Floats, Floats]:
-    """At most `MOST_POINTS` points of a series, gaps among them.
+def drawn(times: Floats, values: Floats, gap_s: float, most: int = MOST_POINTS) -> tuple[Floats, Floats]:
+    """At most `most` points of a series, gaps among them.
 
     times: float[n] s, ascending;  values: float[n], finite;  gap_s: between points further apart no line is drawn,
-    so a point that is not a number stands there (at most 250 times: then at the widest)
+    so a point that is not a number stands there (for at most a sixth of the points: then at the widest)
     The series is cut into stretches of equally many points, and the least and the greatest of each are kept.
     """
     steps = np.diff(times)
     wide = np.flatnonzero(steps > gap_s)
-    if len(wide) > _MOST_GAPS:
-        wide = np.sort(wide[np.argsort(steps[wide])[-_MOST_GAPS:]])
-    places = kept(values, MOST_POINTS - len(wide))
+    if len(wide) > most // 6:
+        wide = np.sort(wide[np.argsort(steps[wide])[-(most // 6) :]])
+    places = kept(values, most - len(wide))
     # Which unbroken part each kept point lies in: between two of different parts stands a gap.
     parts = np.searchsorted(wide, places, side="left")
     breaks = np.flatnonzero(np.diff(parts)) + 1

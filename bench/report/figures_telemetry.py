@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..telemetry import FEWEST_READINGS, MEANS, Trace
-from .curves import Floats, drawn
+from .curves import MOST_POINTS, Floats, drawn
+from .formats import counted
 from .palette import NEUTRAL, colour, faint
 from .plot import Figure, about, layout, text
 from .traces import Span
 
 LANE, SPACE, FOOT = 30, 26, 48  # heights in pixels: of a lane, between panels, of the time axis
-MOST_BANDS = 400  # more cannot be told apart, and slow the page down
+MOST_BANDS = MOST_SPANS = 400  # more cannot be told apart, and slow the page down
 _GAP_PERIODS = 5  # of sampling, after which a curve is interrupted
 
 
@@ -69,15 +70,16 @@ def curves(trace: Trace, begin: float, end: float) -> list[Curve]:
     return found
 
 
-def timeline(trace: Trace, spans: Sequence[Span], begin: float, end: float) -> Figure | None:
+def timeline(trace: Trace, spans: Sequence[Span], begin: float, end: float, most: int = MOST_POINTS) -> Figure | None:
     """What ran, and under it every metric the trace has, from begin to end on the trace's clock, in s.
 
+    most: points of a curve
     None where nothing was read in that time.
     """
     found = curves(trace, begin, end)
     if not found:
         return None
-    shown = [span for span in spans if span.end >= begin and span.begin <= end]
+    shown = merged([span for span in spans if span.end >= begin and span.begin <= end])
     lanes = list(dict.fromkeys(span.lane for span in shown))
     heights = [LANE * len(lanes)] * bool(lanes) + [curve.panel.height for curve in found]
     domains, height = _domains(heights)
@@ -100,7 +102,7 @@ def timeline(trace: Trace, spans: Sequence[Span], begin: float, end: float) -> F
     for place, curve in enumerate(found, start=bool(lanes)):
         number = "" if place == 0 else str(place + 1)
         figure[f"yaxis{number}"] = _axis(curve, domains[place])
-        data.append(_line(curve, trace.header.period_s, number))
+        data.append(_line(curve, trace.header.period_s, number, most))
         notes.append(_title(curve, domains[place][1]))
     figure["xaxis"]["anchor"] = f"y{len(heights) if len(heights) > 1 else ''}"
     return {"data": data, "layout": {**figure, "annotations": notes}}
@@ -139,10 +141,10 @@ def _title(curve: Curve, top: float) -> dict[str, Any]:
     return {**place, "text": words, "showarrow": False, "font": {"size": 12}, "borderpad": 1}
 
 
-def _line(curve: Curve, period_s: float, number: str) -> dict[str, Any]:
+def _line(curve: Curve, period_s: float, number: str, most: int) -> dict[str, Any]:
     steps = np.diff(curve.times)
     usual = float(np.median(steps)) if len(steps) else 0.0
-    times, values = drawn(curve.times, curve.values, _GAP_PERIODS * max(period_s, usual))
+    times, values = drawn(curve.times, curve.values, _GAP_PERIODS * max(period_s, usual), most)
     return {
         "type": "scatter",
         "mode": "lines" if len(times) > 1 else "markers",
@@ -156,6 +158,24 @@ def _line(curve: Curve, period_s: float, number: str) -> dict[str, Any]:
         "fillcolor": faint(NEUTRAL, 0.12),
         "hovertemplate": f"%{{y:.4~g}} {curve.panel.unit}<extra></extra>",
     }
+
+
+def merged(spans: Sequence[Span]) -> list[Span]:
+    """Stretches that can be told apart: where there are too many, those of a lane that all but touch are one."""
+    if len(spans) <= MOST_SPANS:
+        return list(spans)
+    least = (max(span.end for span in spans) - min(span.begin for span in spans)) / MOST_SPANS
+    found: list[Span] = []
+    for lane in dict.fromkeys(span.lane for span in spans):
+        mine = sorted((span for span in spans if span.lane == lane), key=lambda span: span.begin)
+        begin, end, count = mine[0].begin, mine[0].end, 1
+        for span in mine[1:]:
+            if span.begin - end > least:
+                found.append(Span(lane, counted(count, "stretch", "stretches"), begin, end))
+                begin, end, count = span.begin, span.end, 0
+            end, count = max(end, span.end), count + 1
+        found.append(Span(lane, counted(count, "stretch", "stretches"), begin, end))
+    return sorted(found, key=lambda span: span.begin)
 
 
 def _lanes(spans: Sequence[Span], lanes: Sequence[str], begin: float) -> list[dict[str, Any]]:

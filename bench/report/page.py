@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from ..records import Record, Run
+from ..records import Record, Run, uncollected
 from . import readings
 from .cases import (
     Group,
@@ -25,7 +25,7 @@ from .cases import (
     versions_of,
 )
 from .choices import Choices, choices
-from .embedding import data_element
+from .embedding import Blocks, blocks_of, data_element
 from .formats import bytes_text, digits, is_number, rate_text
 from .machine import machine_text
 from .readings_placement import placement_sentence
@@ -39,8 +39,9 @@ from .verdict import other_rows, table_rows
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("filter.js", "figures.js", "rows.js", "report.js")
-# Variants and cases beyond these many are written by the page when they are asked for: its text would be too long.
-MOST_PANELS, MOST_TABLES = 40, 40
+# Variants, their rows and cases beyond these many are written by the page when they are asked for: its text would be
+# too long.
+MOST_PANELS, MOST_ROWS, MOST_TABLES = 40, 1000, 40
 
 
 def write_report(run: Run, path: Path, folder: Path | None = None) -> None:
@@ -59,6 +60,7 @@ def write_page(page: str, path: Path) -> None:
         raise ValueError(f"{path}: expected a file that can be written, got {error.strerror or error}") from error
 
 
+@uncollected()
 def render(run: Run, folder: Path | None = None) -> str:
     """The page as HTML; `folder` as in `write_report`."""
     found = sections(run, load_traces(run, folder))
@@ -101,28 +103,38 @@ def machinery(name: str, found: Sequence[Section], offered: Choices) -> dict[str
         "first": {section.name: section.first for section in drawn},
         "provenance": {section.name: section.provenance for section in drawn},
     }
-    data = [embedded(section) for section in drawn if section.drawn]
+    late = {section.name: late_variants(section) for section in drawn}
+    data = {section.name: embedded(section, late[section.name]) for section in drawn if section.drawn}
+    about["blocks"] = {name: blocks.firsts for name, blocks in data.items()}
+    elements = [element for blocks in data.values() for element in blocks.elements]
     return {
         "sections": found,
         "choices": offered,
-        "most_panels": MOST_PANELS,
-        "data": Markup("\n").join([data_element("about", about, packed=False), *data]),
+        "late": late,
+        "data": Markup("\n").join([data_element("about", about, packed=False), *elements]),
         "style": asset("style.css"),
         "script": Markup('(function () {{\n"use strict";\n{}}})();').format(Markup().join(map(asset, _SCRIPTS))),
         "plotly": Markup(get_plotlyjs()),
     }
 
 
-def embedded(section: Section) -> Markup:
+def late_variants(section: Section) -> set[int]:
+    """The places of the variants that the page's text leaves out; never that of the first one shown."""
+    rows, late = 0, set()
+    for place, variant in enumerate(section.variants):
+        if (place >= MOST_PANELS or rows > MOST_ROWS) and place != section.first and section.drawn:
+            late.add(place)
+        rows += len(variant.rows)
+    return late
+
+
+def embedded(section: Section, late: Collection[int]) -> Blocks:
     """A section's figures, one for each variant, and the words of those variants that the page's text leaves out."""
-    late = [place for place in range(MOST_PANELS, len(section.variants)) if place != section.first]
-    words = {
-        place: {"reading": one.reading, "header": one.header, "rows": one.rows, "remarks": one.remarks}
-        for place in late
-        for one in [section.variants[place]]
-    }
-    value = {"figures": [variant.figure for variant in section.variants], "words": words}
-    return data_element(f"figures-{section.name}", value)
+    items = []
+    for place, variant in enumerate(section.variants):
+        words = {"reading": variant.reading, "header": variant.header, "rows": variant.rows, "remarks": variant.remarks}
+        items.append((variant.figure, words if place in late else None))
+    return blocks_of(f"figures-{section.name}", items)
 
 
 def template(name: str) -> Template:

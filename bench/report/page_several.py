@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..records import LabelledRun
+from ..records import LabelledRun, uncollected
 from . import readings
 from .choices import choices
 from .embedding import data_element
@@ -29,6 +29,7 @@ def write_several(runs: Sequence[LabelledRun], path: Path) -> None:
     write_page(render_several(runs), path)
 
 
+@uncollected()
 def render_several(runs: Sequence[LabelledRun]) -> str:
     """The page as HTML; traces are looked for beside each run."""
     several = Several(runs)

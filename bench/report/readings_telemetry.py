@@ -71,10 +71,10 @@ def _highest(seen: Mapping[str, Telemetry], field: str, words: str, write: Calla
     return f"{said}, the most of all" if apart else f"{said}, not told apart from {after}"
 
 
-def thinned_sentence(trace: Trace, begin: float, end: float) -> str:
-    """Whether curves over this time show fewer points than there are readings."""
+def thinned_sentence(trace: Trace, begin: float, end: float, most: int = MOST_POINTS) -> str:
+    """Whether curves of `most` points over this time show fewer than there are readings."""
     count = len(trace.table.between(begin, end))
-    if count <= MOST_POINTS:
+    if count <= most:
         return ""
     return f"{whole(count)} readings, down-sampled for display: of each stretch the least and the greatest are kept."
 

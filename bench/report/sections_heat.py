@@ -15,7 +15,7 @@ from .palette import ordered
 from .section import Section, Variant
 
 # An interval over the baseline stands in the record; any other is found here, in about 2 ms.
-MOST_FOUND = 4000
+MOST_FOUND = 1500
 
 
 def heat_section(found: Sequence[Group], main: Group | None) -> Section:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..records import Record, Run
 from ..telemetry import Trace
 from . import readings_telemetry as readings
 from .cases import Group, case_label, case_meta, case_title, groups
+from .curves import MOST_POINTS
 from .figures_energy import energy_per_token
-from .figures_telemetry import timeline
-from .formats import is_number
+from .figures_telemetry import MOST_SPANS, PANELS, timeline
+from .formats import is_number, whole
 from .section import Section, Variant
 from .traces import Span, Traces, begin_of, load_traces, spans_by_record, spans_of, trace_name
+
+# Points of all curves of the section, and the fewest of one. Above it no implementation is drawn alone (its stretch of
+# the case can be dragged closer), and then curves get fewer points: of 10 080 records and a million readings, 198 each.
+MOST_IN_ALL, LEAST_POINTS = 1_000_000, 100
 
 
 def telemetry_sections(run: Run, traces: Traces | None, main: Group | None) -> list[Section]:
@@ -34,49 +39,91 @@ def _telemetry(run: Run, watched: Sequence[Record], traces: Traces, main: Group 
         readings.provenance(watched),
         f"No telemetry in this run: {_why_none(run)}.",
     )
+    parts = [
+        _part(name, traces, [record for record in watched if trace_name(record) == name])
+        for name in dict.fromkeys(map(trace_name, watched))
+    ]
+    most, alone = _points_of_each(parts)
     first = 0
-    for name in dict.fromkeys(map(trace_name, watched)):
-        mine = [record for record in watched if trace_name(record) == name]
-        trace = traces.get(name, "the records name no trace")
-        spans = spans_of(trace) if isinstance(trace, Trace) else []
-        own = {id(record): found for record, found in zip(mine, spans_by_record(spans, mine), strict=True)}
-        cases = groups(mine)
-        for group in cases:
+    for part in parts:
+        for group in part.cases:
             if main is not None and group.case.key == main.case.key:
                 first = len(section.variants)
-            section.variants.extend(_case(group, trace, own))
-        if len(cases) > 1 and isinstance(trace, Trace):
-            section.variants.append(_everything(trace, spans, mine))
+            section.variants.extend(_case(group, part, most, alone=alone))
+        if len(part.cases) > 1 and isinstance(part.trace, Trace):
+            section.variants.append(_everything(part))
     return section.starting(first)
 
 
-def _case(group: Group, trace: Trace | str, own: Mapping[int, list[Span]]) -> list[Variant]:
+@dataclass(frozen=True)
+class _Part:
+    """A trace, or why there is none, with what it marks and the records it is of.
+
+    own: the spans of each record, by its id
+    """
+
+    trace: Trace | str
+    spans: Sequence[Span]
+    records: Sequence[Record]
+    own: Mapping[int, list[Span]]
+    cases: Sequence[Group]
+
+    def stretch(self, records: Sequence[Record]) -> tuple[list[Span], float, float]:
+        """What was replayed for these records, and from when to when on the trace's clock."""
+        spans = sorted((span for record in records for span in self.own[id(record)]), key=lambda span: span.begin)
+        return spans, *_stretch(records, spans)
+
+    def readings(self, records: Sequence[Record]) -> int:
+        """How many readings there are in that time."""
+        _, begin, end = self.stretch(records)
+        return len(self.trace.table.between(begin, end)) if isinstance(self.trace, Trace) else 0
+
+
+def _part(name: str, traces: Traces, records: Sequence[Record]) -> _Part:
+    trace = traces.get(name, "the records name no trace")
+    spans = spans_of(trace) if isinstance(trace, Trace) else []
+    own = {id(record): found for record, found in zip(records, spans_by_record(spans, records), strict=True)}
+    return _Part(trace, spans, records, own, groups(records))
+
+
+def _points_of_each(parts: Sequence[_Part]) -> tuple[int, bool]:
+    """How many points a curve may have, and whether each implementation is drawn alone, so that a page stays small."""
+    cases = [part.readings(group.records) for part in parts for group in part.cases]
+    single = [part.readings([record]) for part in parts for record in part.records]
+    needed, of_cases = (
+        len(PANELS) * sum(min(count, MOST_POINTS) for count in counts) for counts in (cases + single, cases)
+    )
+    if of_cases <= MOST_IN_ALL:
+        return MOST_POINTS, needed <= MOST_IN_ALL
+    return max(LEAST_POINTS, MOST_IN_ALL // (len(PANELS) * len(cases))), False
+
+
+def _case(group: Group, part: _Part, most: int, *, alone: bool) -> list[Variant]:
     """A case with all that was watched in it and, where that is several, each alone: close enough to see its phases."""
     label = case_label(group.case, case_title(group.case))
     meta = case_meta(group.case)
     choices = [(label, group.records, meta)]
-    if len(group.records) > 1 and isinstance(trace, Trace):
+    if alone and len(group.records) > 1 and isinstance(part.trace, Trace):
         choices += [
             (f"{label} · only {record.implementation}", (record,), {**meta, "implementation": record.implementation})
             for record in group.records
         ]
-    return [replace(_variant(title, trace, records, own), meta=about) for title, records, about in choices]
+    return [replace(_variant(title, part, records, most), meta=about) for title, records, about in choices]
 
 
-def _variant(title: str, trace: Trace | str, records: Sequence[Record], own: Mapping[int, list[Span]]) -> Variant:
+def _variant(title: str, part: _Part, records: Sequence[Record], most: int) -> Variant:
     """The stretch of a trace in which these records were replayed, and what they say of it."""
-    said = readings.seen_sentence(records)
+    said, trace = readings.seen_sentence(records), part.trace
     rows = tuple(row for record in records for row in readings.mean_rows(record, phases=len(records) == 1))
     remarks = readings.remarks(records)
     if isinstance(trace, str):
         return Variant(title, None, f"No timeline: {trace}. {said}", readings.MEANS, rows, remarks)
-    spans = sorted((span for record in records for span in own[id(record)]), key=lambda span: span.begin)
-    begin, end = _stretch(records, spans)
-    figure = timeline(trace, spans, begin, end)
+    spans, begin, end = part.stretch(records)
+    figure = timeline(trace, spans, begin, end, most)
     if figure is None:
         said = f"No timeline: the trace holds no reading of this time. {said}"
     else:
-        said = f"{said} {readings.thinned_sentence(trace, begin, end)}".strip()
+        said = f"{said} {readings.thinned_sentence(trace, begin, end, most)}".strip()
     return Variant(title, figure, said, readings.MEANS, rows, remarks)
 
 
@@ -91,12 +138,16 @@ def _stretch(records: Sequence[Record], spans: Sequence[Span]) -> tuple[float, f
     return (min(begins), max(ends)) if begins else (0.0, -1.0)
 
 
-def _everything(trace: Trace, spans: Sequence[Span], records: Sequence[Record]) -> Variant:
+def _everything(part: _Part) -> Variant:
     """The whole trace, whichever records it belongs to."""
+    trace = part.trace
+    assert isinstance(trace, Trace)
     begin, end = trace.readings[0].t, trace.readings[-1].t
-    said = ("Everything the trace holds.", readings.source_sentence(records))
-    reading = " ".join(filter(None, (*said, readings.thinned_sentence(trace, begin, end))))
-    return Variant("the whole trace, all cases", timeline(trace, spans, begin, end), reading)
+    said = ("Everything the trace holds.", readings.source_sentence(part.records))
+    merged = f"Stretches closer than can be seen are drawn as one: there are {whole(len(part.spans))}."
+    thinned = (readings.thinned_sentence(trace, begin, end), merged if len(part.spans) > MOST_SPANS else "")
+    figure = timeline(trace, part.spans, begin, end)
+    return Variant("the whole trace, all cases", figure, " ".join(filter(None, (*said, *thinned))))
 
 
 def _energy(run: Run, watched: Sequence[Record], main: Group | None) -> Section:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..records import uncollected
 from .readings import Readings
 from .source import METRICS, Reading
 from .trace_lines import Block, sorted_lines
@@ -154,6 +155,7 @@ class TraceWriter:
             raise ValueError(f"{self._path}: cannot be written: {error.strerror}") from error
 
 
+@uncollected()
 def read_trace(path: str | Path, start: int = 0) -> Trace:
     """The trace in a file. A last line that is torn, also that of an earlier stretch, is left out.
 

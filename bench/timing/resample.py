@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,11 +107,14 @@ def _scores(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(centred, -2 * scale, 2 * scale)
 
 
+@lru_cache(maxsize=64)  # a report asks for thousands of intervals of samples that are equally many
 def _block_picks(count: int, block: int) -> NDArray[np.int64]:
     """Indices of the resamples, int64[resamples, count]: successive rounds, the last followed by the first."""
     blocks = math.ceil(count / block)
     starts = np.random.default_rng(_SEED).integers(count, size=(RESAMPLES, blocks, 1))
-    return ((starts + np.arange(block)) % count).reshape(RESAMPLES, -1)[:, :count]
+    picks = ((starts + np.arange(block)) % count).reshape(RESAMPLES, -1)[:, :count]
+    picks.flags.writeable = False
+    return picks
 
 
 def _resolution(logs: NDArray[np.float64]) -> float:

@@ -2,7 +2,7 @@
 
 var dark = matchMedia("(prefers-color-scheme: dark)");
 var config = { responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtons: [["resetScale2d"]] };
-var figures = {};  // of each section, once its data is unpacked
+var figures = {};  // of each section: figures and words by the place of their variant, as far as they are unpacked
 
 function selector(kind, value) { return "[data-" + kind + '="' + CSS.escape(value) + '"]'; }
 function part(kind, name) { return document.querySelector(selector(kind, name)); }
@@ -16,9 +16,25 @@ function unpacked(element) {
   return new Response(stream).text().then(JSON.parse);
 }
 
+/** Unpack what the variant that a section shows is made of; a promise. Long sections are unpacked in parts. */
 function load(name) {
-  if (figures[name]) { return Promise.resolve(figures[name]); }
-  return unpacked(document.getElementById("figures-" + name)).then(function (found) { return (figures[name] = found); });
+  var place = shownVariant(name);
+  var known = figures[name] = figures[name] || { figures: {}, words: {} };
+  if (place === undefined || place in known.figures) { return Promise.resolve(); }
+  var firsts = about.blocks[name];
+  var block = firsts.filter(function (first) { return first <= place; }).length - 1;
+  return unpacked(document.getElementById("figures-" + name + (block ? "-" + block : ""))).then(function (found) {
+    found.figures.forEach(function (figure, at) { known.figures[firsts[block] + at] = figure; });
+    Object.assign(known.words, found.words);
+  });
+}
+
+/** Show a section's variant and draw its figure, once its data is there; a promise. */
+function show(name) {
+  return load(name).then(function () {
+    showVariant(name);
+    return draw(name, false);
+  }).then(function () { fillBehind(name); });
 }
 
 /** A layout in the page's colours, or in those of paper. */

@@ -14,7 +14,7 @@ function showAll() {
   document.querySelectorAll("[data-cases]").forEach(showCases);
   sections.forEach(function (name) {
     showVariant(name);
-    if (part("figure", name) && !waiting.has(name)) { draw(name, false); fillBehind(name); }
+    if (part("figure", name) && !waiting.has(name)) { show(name); }
   });
   fillRecords();
   if (bar) {
@@ -57,11 +57,7 @@ function goTo(identifier) {
 
 /** Draw a figure that is waiting, when its data is there. */
 function drawWaiting(name) {
-  if (!waiting.delete(name)) { return Promise.resolve(); }
-  return load(name).then(function () {
-    showVariant(name);
-    return draw(name, false);
-  });
+  return waiting.delete(name) ? show(name) : Promise.resolve();
 }
 
 /** What is near the window first, the others one after another while nobody waits for them. */
@@ -85,7 +81,7 @@ function pick(name, place) {
   if (place === about.first[name]) { delete chosen.picks[name]; }
   keepAddress();
   showVariant(name);
-  if (part("figure", name)) { waiting.delete(name); load(name).then(function () { showVariant(name); draw(name, false); fillBehind(name); }); }
+  if (part("figure", name)) { waiting.delete(name); show(name); }
 }
 
 function listen() {
@@ -131,7 +127,7 @@ function print(starts) {
     if (starts && !part.open) { part.dataset.opened = "yes"; part.open = true; }
     if (!starts && part.dataset.opened) { delete part.dataset.opened; part.open = false; }
   });
-  drawn.forEach(function (name) { if (figures[name]) { waiting.delete(name); draw(name, starts); } });
+  drawn.forEach(function (name) { if (shownFigure(name)) { waiting.delete(name); draw(name, starts); } });
 }
 
 /** Go where the address points; a folded part opens. */

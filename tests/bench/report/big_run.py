@@ -90,7 +90,9 @@ def _records(share: float) -> Iterator[Record]:
                     bytes=64 * 3 * 1024 * 832 * 2 + tokens * 4096,
                     tflops=tflops,
                     share_of_roof=tflops / roof,
-                    speedup=None if name == "padded_bmm" else Speedup("padded_bmm", ratio, 0.98 * ratio, 1.02 * ratio),
+                    speedup=None
+                    if name == "padded_bmm"
+                    else Speedup("padded_bmm", ratio, 0.98 * ratio, 1.02 * ratio, 60),
                     telemetry=_seen(random, place, share, tokens) if share else None,
                 )
                 place += 1
@@ -183,9 +185,7 @@ def _columns(random: np.random.Generator, busy: np.ndarray, seen: Telemetry) -> 
 
 def main() -> None:
     """Write the run that the arguments ask for, and say where it is."""
-    parser = argparse.ArgumentParser(
-        description="Write a made-up run of any size, with its trace, to try the report with."
-    )
+    parser = argparse.ArgumentParser(description="Write a made-up run of any size with its telemetry trace.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--records", type=int, default=RECORDS)
     parser.add_argument("--readings", type=int, default=READINGS)
