@@ -107,8 +107,3 @@ def saying_how_to_go_on(command: str, folder: Path, when: type[BaseException] = 
 def how_to_go_on(command: str, folder: Path) -> str:
     """The command that resumes a run, as a line."""
     return f"go on with: mohge {command} --resume {shlex.quote(str(folder))}"
-
-
-def short_time(seconds: float) -> str:
-    """Three digits of a time, in ms or µs."""
-    return f"{seconds * 1e3:.3g} ms" if abs(seconds) >= 1e-3 else f"{seconds * 1e6:.3g} µs"

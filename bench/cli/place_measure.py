@@ -23,6 +23,7 @@ from ..records import (
     source_hash,
 )
 from ..records.codec import plain
+from ..report.formats import seconds_text
 from ..runner.grids import check_device, check_dtype, check_implementations, check_memory
 from ..runner.jobs import Job, Source, TimingLimits
 from ..runner.lock import device_lock
@@ -31,7 +32,7 @@ from ..runner.session import Session
 from ..runner.supervisor import DeviceLostError
 from ..timing import check_way
 from ..workloads import Case, parse_routing
-from .output import console, short_time, table, write_json
+from .output import console, table, write_json
 from .progress import RunProgress
 
 DeviceOption = Annotated[str, typer.Option(help="With --measure: auto, cpu, cuda or cuda:N.")]
@@ -205,7 +206,7 @@ def _show(record: PlacementRecord, times: RankTimes) -> None:
 
 
 def _time(seconds: float | None) -> str:
-    return "none" if seconds is None else short_time(seconds)
+    return "none" if seconds is None else seconds_text(seconds)
 
 
 def _share(error: float | None) -> str:

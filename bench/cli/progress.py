@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from ..records import Environment, Provenance, Record, Run, Speedup, Telemetry
+from ..report.formats import time_text
 from ..report.own_ceiling import own_share
 from ..report.verdict import verdict
 from ..runner.jobs import Job
-from .output import console, progress_bar, short_time, table
+from .output import console, progress_bar, table
 
 
 class RunProgress:
@@ -136,7 +137,7 @@ def _row(record: Record, environment: Environment) -> list[str]:
     return [
         record.implementation,
         record.status,
-        short_time(record.hot.median_us * 1e-6),
+        time_text(record.hot.median_us),
         f"{record.tflops:.3g}",
         _share(record, environment),
         _speedup(speedup) if speedup else "",

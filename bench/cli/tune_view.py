@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from ..records import TuningRecord
+from ..report.formats import time_text
 from ..tuning import Outcome, StudyTask
 from ..tuning.outcome import COUNTED, Result
 from .output import console, progress_bar, table
@@ -111,4 +112,4 @@ def _row(entry: dict[str, Any], current: dict[str, Any], label: str) -> list[str
     low, high = entry["ratio_low"], entry["ratio_high"]
     interval = f"{low:.3f} to {high:.3f}" if low is not None else ("none: " + label)
     said = f"{changes}; {entry['reason']}" if entry.get("reason") else changes
-    return [str(entry["number"]), f"{entry['ratio']:.3f}", interval, f"{entry['time_us']:.4g} µs", said]
+    return [str(entry["number"]), f"{entry['ratio']:.3f}", interval, time_text(entry["time_us"]), said]

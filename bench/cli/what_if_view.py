@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from ..records import Run, TransferRecord, WhatIfRecord
+from ..report.formats import seconds_text
 from ..whatif import wanted_of
 from ..whatif.answers import Choice, Question, best, choice, fronts, in_one_sentence, question, reasons, worth
 from ..whatif.sweep import NOTE
 from ..whatif.transfers import best_elsewhere, means
-from .output import console, short_time, table
+from .output import console, table
 
 # What is shown of long lists; the run file and --csv have everything.
 MOST_ROWS, MOST_QUESTIONS, MOST_REASONS, MOST_WINDOWS = 12, 2, 8, 8
@@ -35,7 +36,7 @@ def _show_best(records: list[WhatIfRecord], baseline: str) -> None:
     rows = [
         [
             *(each.spec, str(each.tokens), str(each.choice.ranks), each.choice.cluster, _words(each.choice)),
-            *(short_time(each.seconds), "" if each.against is None else f"{each.against:.3f}"),
+            *(seconds_text(each.seconds), "" if each.against is None else f"{each.against:.3f}"),
             *(_bytes(each.memory), _bytes(each.traffic), f"{each.won}/{each.questions}"),
         ]
         for each in found[:MOST_ROWS]
@@ -51,7 +52,7 @@ def _show_fronts(records: list[WhatIfRecord]) -> None:
     for asked, front in list(found.items())[:MOST_QUESTIONS]:
         rows = [
             [
-                *(str(record.ranks), record.cluster, _words(choice(record)), short_time(record.seconds or 0.0)),
+                *(str(record.ranks), record.cluster, _words(choice(record)), seconds_text(record.seconds or 0.0)),
                 *(_bytes(record.memory), _bytes(record.traffic), f"{record.work_over_bound:.3f}"),
             ]
             for record in front[:MOST_ROWS]
@@ -72,7 +73,7 @@ def _show_worth(records: list[WhatIfRecord], baseline: str, horizon: int) -> Non
             *(() if alike else (each.record.spec, str(each.record.tokens))),
             *(_routing(question(each.record)), str(each.record.ranks)),
             *(_words(choice(each.record)), "yes" if each.paid.worth else "no", _steps(each.paid.steps)),
-            *(short_time(each.record.migration_s or 0.0), short_time(each.paid.saved_s), short_time(each.paid.net_s)),
+            *map(seconds_text, (each.record.migration_s or 0.0, each.paid.saved_s, each.paid.net_s)),
         ]
         for each in shown
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from .formats import percent_text, time_text, tokens_text
 from .palette import NEUTRAL, colour, marker, ordered
-from .plot import Figure, about, layout, rule, text
+from .plot import Figure, about, layout, row_axis, rule, text
 from .regimes import DECODE, LEAST_PREFILL, MOST_DECODE, PREFILL, Share
 from .roofline import Limit
 
@@ -37,9 +37,8 @@ def decode_against_prefill(shares: Sequence[Share]) -> Figure | None:
     note = {**end["annotation"], "x": 100, "xref": "x", "y": 1, "yref": "paper", "xanchor": "left", "yanchor": "top"}
     roof = {"shapes": [end["shape"]], "annotations": [{**note, "xshift": 4}]} if most > 0.6 else {}
     x_axis = {"title": {"text": "share of the roof that limits it, %"}, "range": [0, max(5.0, most * 100) * 1.08]}
-    y_axis = {"tickvals": list(range(len(names))), "ticktext": [text(name) for name in names]}
-    y_axis |= {"range": [len(names) - 0.4, -0.6], "showgrid": False}
-    drawn = layout(height=120 + _ROW_PIXELS * len(names), x=x_axis, y=y_axis, **roof)
+    rows = row_axis(names, _ROW_PIXELS)
+    drawn = layout(height=120 + _ROW_PIXELS * len(names), x=x_axis, y={}, **roof, **rows)
     return {"data": data, "layout": drawn}
 
 

@@ -46,6 +46,11 @@ def time_text(microseconds: float | None) -> str:
     return _scaled(microseconds, ((1e6, "s"), (1e3, "ms"), (1.0, "µs")))
 
 
+def seconds_text(seconds: float | None) -> str:
+    """A time given in seconds."""
+    return time_text(seconds * 1e6 if is_number(seconds) else None)
+
+
 def flops_text(flops: float | None) -> str:
     """A number of floating point operations."""
     return _scaled(flops, ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP"), (1.0, "FLOP")))

@@ -5,6 +5,8 @@ The page's filter reads what a figure says of itself, and nothing else:
 - A trace has a `meta` made by `about`: {"implementation": ..., "tokens": ...}, either or both. A single value holds for
   the whole trace, which is hidden as one; a list holds point by point (of a heat map, row by row of z), and the points
   that are not wanted are left out of every list of that length. A trace without `meta` is always drawn.
+- A figure with a row for each implementation on a numeric y axis has what `row_axis` makes in its layout: the rows of
+  those that are left out close up.
 - A shape or annotation belongs to the implementation that its `name` is; without a `name` it is always drawn.
 - A variant has a `meta` made by `cases.case_meta`: {"spec": ..., "routing": ..., "tokens": ...}; see `section.Variant`.
 """
@@ -47,6 +49,15 @@ def layout(*, height: int, x: dict[str, Any], y: dict[str, Any], **more: Any) ->
         "yaxis": {"automargin": True, "zeroline": False, **y},
         **more,
     }
+
+
+def row_axis(names: Sequence[str], row_pixels: int) -> dict[str, Any]:
+    """The part of a layout that gives each implementation a row, from 0 at the top: its place on the y axis, a number
+    so that marks may stand beside the middle of it.
+    """
+    rows = {"tickvals": list(range(len(names))), "ticktext": [text(name) for name in names]}
+    axis = {"automargin": True, "zeroline": False, **rows, "range": [len(names) - 0.4, -0.6], "showgrid": False}
+    return {"yaxis": axis, "meta": {"rows": list(names), "row_pixels": row_pixels}}
 
 
 def points(record: Record | str, **more: Any) -> dict[str, Any]:

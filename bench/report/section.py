@@ -19,7 +19,8 @@ class Variant:
     remarks: what else must be known to read it, a sentence each
     meta:    what it is about, for the page's filter, made by `cases.case_meta`: spec, routing, tokens, implementation,
              as far as it is about one, or a list of several: it is offered while one of them is chosen. "skew" and
-             "step" are numbers: variants that differ in one of them alone get a slider.
+             "step" are numbers: variants that differ in one of them alone get a slider. "study" tells studies apart:
+             what is picked in one section holds for all that have it.
     Rows follow the filter by their columns called "implementation", "spec", "routing" and "tokens".
     """
 

@@ -83,10 +83,11 @@ def _section(
     # Studies of several kinds in one run: the label of what was not measured.
     provenance = next((kind for kind in kinds if kind != Provenance.MEASURED), Provenance.MEASURED)
     section = Section(name, title, lead, str(provenance), empty)
-    for study in run.tuning:
+    for place, study in enumerate(run.tuning):
         figure, reading, header, rows = draw(study)
         if figure is not None:
-            meta = {"implementation": study.implementation, "spec": study.case.spec}
+            # By its study the page shows the same one in all sections of tuning.
+            meta = {"implementation": study.implementation, "spec": study.case.spec, "study": str(place)}
             section.variants.append(Variant(study_title(study), figure, reading, header, rows, remarks(study), meta))
     return section
 

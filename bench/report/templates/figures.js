@@ -2,6 +2,7 @@
 
 var dark = matchMedia("(prefers-color-scheme: dark)");
 var config = { responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtons: [["resetScale2d"]] };
+var printing = false;
 var figures = {};  // of each section: figures and words by the place of their variant, as far as they are unpacked
 
 function selector(kind, value) { return "[data-" + kind + '="' + CSS.escape(value) + '"]'; }
@@ -33,7 +34,7 @@ function load(name) {
 function show(name) {
   return load(name).then(function () {
     showVariant(name);
-    return draw(name, false);
+    return draw(name);
   }).then(function () { fillBehind(name); });
 }
 
@@ -58,10 +59,21 @@ function themed(layout, forPrint) {
   return result;
 }
 
-/** The place of the variant that a section shows: the one picked, else the usual one, else the first that matches. */
+/** The study that all sections of tuning show: the one picked in any of them, else the first one's of the first. */
+function usualStudy() {
+  var first = Object.keys(about.sections).find(function (name) { return about.sections[name][0].study !== undefined; });
+  return first && about.sections[first][about.first[first]].study;
+}
+
+/** The place of the variant that a section shows: the one picked, else the usual one, else the first that matches.
+ * Where studies are to be chosen from, one choice holds for all sections of them: what has none of it shows nothing. */
 function shownVariant(name) {
   var metas = about.sections[name];
-  var wanted = [chosen.picks[name], about.first[name]].concat(Object.keys(metas).map(Number));
+  var studied = metas[0].study !== undefined;
+  var study = studied ? metas.findIndex(function (meta) { return meta.study === (chosen.study || usualStudy()); }) : -1;
+  if (studied && chosen.study && study < 0) { return undefined; }
+  var wanted = [chosen.picks[name], study < 0 ? undefined : study, about.first[name]];
+  wanted = wanted.concat(Object.keys(metas).map(Number));
   return wanted.find(function (place) { return place !== undefined && matches(metas[place]); });
 }
 
@@ -72,16 +84,16 @@ function shownFigure(name) {
   return figure ? filtered(figure) : undefined;
 }
 
-function draw(name, forPrint) {
+function draw(name) {
   var container = part("figure", name);
   var figure = shownFigure(name);
   var left = figure && figure.left !== false;
   part("nothing", name).hidden = shownVariant(name) !== undefined && (!figure || left);
   container.hidden = part("tools", name).hidden = part("behind", name).hidden = !left;
   if (!left) { Plotly.purge(container); delete container.dataset.bound; return Promise.resolve(); }
-  var layout = themed(figure.layout, forPrint);
+  var layout = themed(figure.layout, printing);
   // On paper all are alike wide; without autosize they would stay so afterwards.
-  layout = Object.assign(forPrint ? { width: 700 } : { autosize: true }, layout);
+  layout = Object.assign(printing ? { width: 700 } : { autosize: true }, layout);
   container.style.minHeight = figure.layout.height + "px";
   return Plotly.react(container, figure.data, layout, config).then(function () {
     if (!container.dataset.bound) { bindLegend(container); }

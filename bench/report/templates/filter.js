@@ -1,6 +1,6 @@
 // What is chosen, what matches it, and the address that says so.
 
-var chosen = { implementation: null, spec: "", routing: "", from: 0, to: Infinity, picks: {}, at: "" };
+var chosen = { implementation: null, spec: "", routing: "", from: 0, to: Infinity, study: "", picks: {}, at: "" };
 var about = JSON.parse(document.getElementById("about").textContent);
 var chips = about.implementations;
 var bar = document.getElementById("filter");
@@ -73,6 +73,27 @@ function categories(traces, letter, axis, known) {
   return known ? known.filter(function (value) { return used.has(value); }) : Array.from(used);
 }
 
+/** Rows of a numeric axis that belong to implementations: those that are left close up. */
+function withoutRows(data, layout) {
+  var names = layout.meta.rows;
+  var left = names.filter(function (name) { return factMatches("implementation", name); });
+  var place = names.map(function (name) { return left.indexOf(name); });
+  var moved = data.map(function (trace) {
+    var own = trace.meta && trace.meta.implementation !== undefined && Array.isArray(trace.y);
+    return own ? Object.assign({}, trace, { y: trace.y.map(function (y) {
+      var row = Math.round(y);
+      return place[row] < 0 ? null : y - row + place[row];
+    }) }) : trace;
+  });
+  layout.height -= (names.length - left.length) * layout.meta.row_pixels;
+  layout.yaxis = Object.assign({}, layout.yaxis, {
+    tickvals: left.map(function (_, row) { return row; }),
+    ticktext: layout.yaxis.ticktext.filter(function (_, row) { return place[row] >= 0; }),
+    range: [Math.max(1, left.length) - 0.4, -0.6]
+  });
+  return moved;
+}
+
 /** A figure under the filter: its traces, what belongs to them, and no room for categories that are not drawn. */
 function filtered(figure) {
   if (!isNarrowed()) { return figure; }
@@ -89,12 +110,15 @@ function filtered(figure) {
       layout[key] = Object.assign({}, layout[key], { categoryarray: left });
     }
   });
+  if (layout.meta && layout.meta.rows) { data = withoutRows(data, layout); drawn = data.filter(isShown); }
   var rows = [figure.data, drawn].map(function (traces) { return categories(traces, "y", "y", null); });
   var lines = rows[0].length;
   if (lines > rows[1].length && rows[0].every(function (name) { return typeof name === "string"; }) && !layout.yaxis2) {
     layout.height = Math.round(110 + (layout.height - 110) * Math.max(1, rows[1].length) / lines);
   }
-  return { data: data, layout: layout, left: drawn.some(function (trace) { return !trace.meta || hasPoints(trace); }) };
+  var own = function (trace) { return trace.meta && Object.keys(trace.meta).length > 0; };
+  var left = figure.data.some(own) ? drawn.filter(own).some(hasPoints) : drawn.length > 0;
+  return { data: data, layout: layout, left: left };
 }
 
 function hasPoints(trace) {
@@ -112,6 +136,7 @@ function address() {
   if (chosen.from > 0) { query.set("from", chosen.from); }
   if (chosen.to < Infinity) { query.set("to", chosen.to); }
   Object.keys(chosen.picks).forEach(function (name) { query.set("case." + name, chosen.picks[name]); });
+  if (chosen.study) { query.set("study", chosen.study); }
   if (chosen.at) { query.set("at", chosen.at); }
   return query.toString();
 }
@@ -134,7 +159,21 @@ function readAddress() {
     var name = key.replace(/^case\./, "");
     if (name !== key && about.sections[name] && about.sections[name][value]) { chosen.picks[name] = Number(value); }
   });
+  var studies = Object.keys(about.sections).flatMap(function (name) { return about.sections[name]; });
+  var study = query.get("study") || "";
+  chosen.study = studies.some(function (meta) { return meta.study === study; }) ? study : "";
   chosen.at = query.get("at") || (fragment.indexOf("=") < 0 ? fragment : "");
+}
+
+/** What is left out, in words; for paper, which has no controls. */
+function narrowedWords() {
+  var words = [];
+  if (chosen.implementation) { words.push("implementations " + (Array.from(chosen.implementation).join(", ") || "none")); }
+  if (chosen.spec) { words.push("layer " + chosen.spec); }
+  if (chosen.routing) { words.push("routing " + chosen.routing); }
+  if (chosen.from > 0) { words.push("from " + chosen.from + " tokens"); }
+  if (chosen.to < Infinity) { words.push("up to " + chosen.to + " tokens"); }
+  return "Only what was chosen is in the figures and tables: " + words.join("; ") + ".";
 }
 
 /** Set the controls to what is chosen. */

@@ -46,6 +46,11 @@ function chosenChanged() {
   showAll();
 }
 
+function showEverything() {
+  Object.assign(chosen, { implementation: null, spec: "", routing: "", from: 0, to: Infinity, study: "", picks: {}, at: "" });
+  chosenChanged();
+}
+
 /** Scroll to a part of the page, and let the address say so beside what is chosen. */
 function goTo(identifier) {
   var target = document.getElementById(identifier);
@@ -77,6 +82,8 @@ function drawInTurn() {
 }
 
 function pick(name, place) {
+  var study = about.sections[name][place].study;
+  if (study !== undefined) { chosen.study = study === usualStudy() ? "" : study; chosenChanged(); return; }
   chosen.picks[name] = place;
   if (place === about.first[name]) { delete chosen.picks[name]; }
   keepAddress();
@@ -99,7 +106,7 @@ function listen() {
     });
   });
   document.querySelectorAll("[data-everything]").forEach(function (all) {
-    all.addEventListener("click", function () { bar.reset(); });
+    all.addEventListener("click", showEverything);
   });
   document.querySelectorAll('a[href^="#"]').forEach(function (link) {
     link.addEventListener("click", function (event) { event.preventDefault(); goTo(link.hash.slice(1)); });
@@ -116,18 +123,21 @@ function listen() {
   bar.addEventListener("change", function (event) { readControls(event); chosenChanged(); });
   bar.addEventListener("reset", function (event) {
     event.preventDefault();
-    Object.assign(chosen, { implementation: null, spec: "", routing: "", from: 0, to: Infinity, picks: {}, at: "" });
-    chosenChanged();
+    showEverything();
   });
 }
 
 /** On paper every table is open and every figure has a page's width; what was not unpacked yet stays out. */
 function print(starts) {
+  printing = starts;
+  var narrowed = document.getElementById("printed");
+  narrowed.hidden = !isNarrowed();
+  narrowed.textContent = narrowedWords();
   document.querySelectorAll("details:not(.behind):not(#records)").forEach(function (part) {
     if (starts && !part.open) { part.dataset.opened = "yes"; part.open = true; }
     if (!starts && part.dataset.opened) { delete part.dataset.opened; part.open = false; }
   });
-  drawn.forEach(function (name) { if (shownFigure(name)) { waiting.delete(name); draw(name, starts); } });
+  drawn.forEach(function (name) { if (shownFigure(name)) { waiting.delete(name); draw(name); } });
 }
 
 /** Go where the address points; a folded part opens. */

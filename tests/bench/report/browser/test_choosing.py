@@ -28,13 +28,19 @@ HELPERS = """
 def test_chips_hide_an_implementation_in_every_figure_and_table(browser: Any, believable: Run) -> None:
     steps = """
   said.before = [shown("time"), shown("phases"), figure("work").data[0].y, rows("#table .case")];
+  var lines = () => [figure("regimes").layout.yaxis.ticktext, figure("regimes").layout.height,
+    [...new Set(figure("regimes").data.filter(t => t.meta && t.visible !== false && t.visible !== "legendonly")
+      .flatMap(t => t.y).filter(y => y !== null).map(Math.round))].sort()];
+  said.lines = [lines()];
   await press("torch_loop");
   said.after = [shown("time"), shown("phases"), figure("work").data[0].y, rows("#table .case")];
+  said.lines.push(lines());
   said.bars = figure("work").querySelectorAll(".barlayer .point path").length;
   said.address = location.hash;
   said.told = document.getElementById("narrowed").hidden;
   for (const name of ["padded_bmm", "torch_grouped_mm", "triton", "cupy", "numba"]) { await press(name); }
   said.empty = [!document.querySelector('[data-nothing="work"]').hidden, figure("work").hidden, rows("#table .case")];
+  said.none = [!document.querySelector('[data-nothing="regimes"]').hidden, figure("regimes").hidden];
   bar.querySelector("[type=reset]").click();
   await pause(200);
   said.reset = [shown("time"), shown("phases"), figure("work").data[0].y, rows("#table .case")];
@@ -44,6 +50,11 @@ def test_chips_hide_an_implementation_in_every_figure_and_table(browser: Any, be
     names = ["padded_bmm", "torch_loop", "torch_grouped_mm"]
     assert all(set(names) <= set(part) for part in said["before"])
     assert all("torch_loop" not in part and {"padded_bmm", "torch_grouped_mm"} <= set(part) for part in said["after"])
+    (all_rows, height, _), (rows_left, lower, places) = said["lines"]
+    assert rows_left == [name for name in all_rows if name != "torch_loop"]
+    assert places == list(range(len(rows_left)))  # no row stays blank where torch_loop was
+    assert lower < height
+    assert said["none"] == [True, True]
     assert said["bars"] == 4  # useful and added FLOPs of two
     assert "implementation=padded_bmm" in said["address"]
     assert "torch_loop" not in said["address"]

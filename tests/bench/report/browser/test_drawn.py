@@ -43,6 +43,14 @@ ALONE = """
   set(pick, "3");
   await pause(300);
   said.hidden = figure("telemetry").hidden;
+  var study = name => document.querySelector('select[data-pick="' + name + '"]').value;
+  set(document.querySelector('select[data-pick="tuning_history"]'), "1");
+  await pause(300);
+  said.studies = [study("tuning_history"), study("tuning_finalists"), study("tuning_importance"), location.hash];
+  said.without = [!document.querySelector('[data-nothing="tuning_pareto"]').hidden, figure("tuning_pareto").hidden];
+  document.querySelector('[data-nothing="tuning_pareto"] button').click();
+  await pause(300);
+  said.again = [study("tuning_history"), figure("tuning_pareto").hidden, location.hash];
 """
 
 
@@ -55,12 +63,15 @@ def test_telemetry_and_tuning_are_drawn(browser: Any, build: Any, tmp_path: Path
     records.append(build.watched(build.passed("cupy", build.case(tokens=16), 9), trace="absent.jsonl"))
     tuned = build.study(pareto=[4])
     tuned = replace(tuned, trials=[{**trial, "energy_j": 0.05} for trial in tuned.trials])
-    run = build.run(records, environment=Environment(gpu={"name": "Some GPU"}), tuning=[tuned])
+    run = build.run(records, environment=Environment(gpu={"name": "Some GPU"}), tuning=[tuned, build.study("cupy")])
     said = browser.tried(render(run, tmp_path), ALONE)
     document, log = said.document, said.log
     drawn = re.sub(r'<div class="figure[^>]*hidden="".*?</div>', "", document)  # chosen last: a case without a trace
     browser.assert_drawn(drawn, log)
-    assert said.found == {"bars": [5, 1], "hidden": True}
+    assert (said["bars"], said["hidden"]) == ([5, 1], True)
+    assert said["studies"] == ["1", "1", "1", "#case.telemetry=3&study=1"]  # one choice for all that have the study
+    assert said["without"] == [True, True]  # no energy was measured in it, and no other study stands in its place
+    assert said["again"] == ["0", False, ""]
     for name in ("energy", "samples", "tuning_history", "tuning_finalists", "tuning_importance", "tuning_pareto"):
         assert f'data-figure="{name}"' in drawn
 

@@ -50,10 +50,12 @@ def test_on_paper_every_figure_has_its_width_and_every_table_is_open(browser: An
     .map(drawn => drawn._fullLayout.width);
   var closed = () => document.querySelectorAll("details:not([open]):not(.behind):not(#records)").length;
   said.before = closed();
+  document.querySelector('[value="padded_bmm"]').click();
   dispatchEvent(new Event("beforeprint"));
   await pause(100);
   said.widths = [...new Set(widths())];
   said.closed = closed();
+  said.told = document.getElementById("printed").textContent;
   dispatchEvent(new Event("afterprint"));
   await pause(100);
   said.after = [closed(), widths().some(width => width === 700)];
@@ -62,6 +64,8 @@ def test_on_paper_every_figure_has_its_width_and_every_table_is_open(browser: An
     assert said["before"] > 0
     assert said["widths"] == [700]
     assert said["closed"] == 0
+    assert said["told"].startswith("Only what was chosen is in the figures and tables: implementations ")
+    assert "padded_bmm" not in said["told"]
     assert said["after"] == [said["before"], False]
 
 
