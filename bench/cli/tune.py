@@ -24,7 +24,7 @@ from ..runner.jobs import Source
 from ..runner.lock import run_lock
 from ..tuning import TrialLimits, apply_rows, proposed_rows, table_diff
 from ..tuning.campaign import Campaign, run_campaign
-from ..tuning.plans import SAMPLERS, Wanted, storage_in, tasks_for
+from ..tuning.plans import MOST_COMPILERS, SAMPLERS, Wanted, compilers_for, storage_in, tasks_for
 from ..tuning.proposal import write_proposal
 from ..tuning.storage import optuna, storage_url
 from ..tuning.sweep import SAMPLER, SWEEP, sweep_in
@@ -66,6 +66,14 @@ def tune(
     trials: Annotated[int, typer.Option(help="Configurations to try in each study.", min=1)] = 100,
     minutes: Annotated[float | None, typer.Option(help="Longest time for all studies together.", min=0.01)] = None,
     workers: Annotated[int, typer.Option(help="Processes that share a study on this machine.", min=1)] = 1,
+    compilers: Annotated[
+        int | None,
+        typer.Option(
+            help="Further processes that compile configurations before their turn; default: where a GPU is timed on, "
+            f"half of the cores, at most {MOST_COMPILERS}.",
+            min=0,
+        ),
+    ] = None,
     storage: Annotated[
         str | None,
         typer.Option(
@@ -158,7 +166,12 @@ def tune(
         source_hash=source_hash(),
     )
     campaign = Campaign(
-        tuple(tasks), url or (sweep_in if sampler == SAMPLER else storage_in)(writer.folder), workers, minutes, lock
+        tasks=tuple(tasks),
+        url=url or (sweep_in if sampler == SAMPLER else storage_in)(writer.folder),
+        workers=workers,
+        compilers=compilers_for(tasks[0]) if compilers is None else compilers,
+        minutes=minutes,
+        lock=lock,
     )
     writer.set_notes({NOTE: campaign.to_dict()})
     with run_lock(writer.folder):

@@ -93,13 +93,16 @@ class Board:
             total *= len(values)
         return total <= len({trial.user_attrs["params"] for trial in self.trials() if "params" in trial.user_attrs})
 
+    def taken(self) -> set[str]:
+        """The keys of the configurations that have been tried or are being tried."""
+        return {str(trial.user_attrs.get("key")) for trial in self.trials() if _holds(trial)}
+
     def recover(self) -> list[dict[str, Value]]:
         """Finish the trials of dead processes; the configurations that are lost and that nobody has taken up again."""
         for trial in self.trials():
             if _running(trial) and not self._tried(trial):
                 self._finish(trial, _written(trial) or Result(Outcome.LOST, "its process was killed"))
-        ended = self.trials()
-        taken = {trial.user_attrs.get("key") for trial in ended if _holds(trial)}
+        ended, taken = self.trials(), self.taken()
         lost = {
             trial.user_attrs["key"]: _values(trial) for trial in ended if _lost(trial) and "key" in trial.user_attrs
         }
@@ -131,6 +134,10 @@ class Board:
         _write(claim._trial, result)
         self._tell(claim.number, STATES[result.outcome], result)
         return result
+
+    def give_back(self, claim: Claim) -> None:
+        """Leave a configuration that was claimed and not tried to whoever goes on with the study."""
+        self.finish(claim, Result(Outcome.LOST, "claimed beforehand, and the study ended before its turn"))
 
     def note(self, name: str, value: Any) -> None:
         """Keep something beside the trials, as plain JSON types."""

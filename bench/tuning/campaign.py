@@ -36,6 +36,7 @@ class Campaign:
 
     url:     the storage, as `storage.storage_url` gives it
     workers: processes on this machine for each study
+    compilers: further ones, for all of these together, that compile configurations before their turn
     minutes: for all studies together, None for no limit
     lock:    wait for the device before something is timed
     """
@@ -43,13 +44,19 @@ class Campaign:
     tasks: tuple[StudyTask, ...]
     url: str
     workers: int = 1
+    compilers: int = 0
     minutes: float | None = None
     lock: bool = True
+
+    @property
+    def compilers_each(self) -> int:
+        """Compilers of one worker."""
+        return -(-self.compilers // self.workers)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, for the run file."""
         tasks = [task.to_dict() for task in self.tasks]
-        return {"tasks": tasks, "url": self.url, "workers": self.workers, "minutes": self.minutes, "lock": self.lock}
+        return {**vars(self), "tasks": tasks}
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Campaign:
@@ -90,7 +97,8 @@ def _study(campaign: Campaign, task: StudyTask, until: float, writer: RunWriter,
     ended, finalists, children = "", None, Children()
     try:
         questions = writer.folder / QUESTIONS
-        with make_evaluator(task, note, questions, lock=campaign.lock, children=children) as evaluator:
+        options: dict[str, Any] = {"lock": campaign.lock, "compilers": campaign.compilers_each}
+        with make_evaluator(task, note, questions, children=children, **options) as evaluator:
             ended = _all_trials(campaign, task, board, evaluator, questions, children, until, note)
             on_event({"event": "begin", "what": "timing the best again"})
             finalists = run_finals(board, task, evaluator)
@@ -117,10 +125,8 @@ def _all_trials(
 ) -> str:
     """Trials until the study is done here and in every other process; why it ended, in words."""
     seconds = None if until == float("inf") else max(0.0, until - time.monotonic())
-    helpers = [
-        start_helper(task, campaign.url, questions, children, lock=campaign.lock, seconds=seconds)
-        for _ in range(campaign.workers - 1)
-    ]
+    options: dict[str, Any] = {"lock": campaign.lock, "seconds": seconds, "compilers": campaign.compilers_each}
+    helpers = [start_helper(task, campaign.url, questions, children, **options) for _ in range(campaign.workers - 1)]
     seeds = evaluator.configurations if isinstance(evaluator, ReplayEvaluator) else None
     while True:
         ended = work(board, task, evaluator, on_event, until=until, seeds=seeds)

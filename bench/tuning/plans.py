@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from .task import StudyTask, TrialLimits, choose_sources, load_tunable, narrowed
 
 SAMPLERS = ("tpe", "random", "grid", "nsga2", SAMPLER)
 MOST_GRID = 10_000  # the grid sampler keeps all combinations in memory and looks through them for every trial
+
+MOST_COMPILERS = 8  # a kernel takes seconds to compile, and a trial about one second of the GPU
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,16 @@ class Wanted:
 def storage_in(folder: Path) -> str:
     """The storage of a run that names none."""
     return f"sqlite:///{(folder / 'study.db').absolute()}"
+
+
+def compilers_for(task: StudyTask) -> int:
+    """How many processes compile ahead when nobody says: none where they would take the cores from what is timed, or
+    where compiling is all there is to a trial, which `--workers` share.
+    """
+    if task.mode != "measured" or not task.device.startswith("cuda"):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_COMPILERS, cores // 2)
 
 
 def tasks_for(wanted: Wanted) -> list[StudyTask]:

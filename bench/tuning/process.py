@@ -61,6 +61,10 @@ class TrialProcess(WorkerProcess):
         self._send(json.dumps(question))
         return self._until("answer", seconds, on_event)
 
+    def kill(self) -> None:
+        """End it from another thread than the one that asks, which finds it down."""
+        self._children.end(self._process)
+
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # its end is found where its answer is awaited

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...kernels.tunable import Tunable, Value
-from .board import Board
+from .board import Board, Claim
 from .outcome import STATES, Result, key_of, without_idle
 from .presence import me
 from .task import StudyTask
@@ -100,6 +100,10 @@ class SweepStudy:
         self._trials[number] = trial
         return trial
 
+    def forget(self, number: int) -> None:
+        """A trial that has not ended, and will not."""
+        del self._trials[number]
+
     def tell(self, number: int, state: str) -> None:
         """A trial has ended: it goes to the file."""
         trial = self._trials[number]
@@ -152,6 +156,10 @@ class SweepBoard(Board):
         facts = {"worker": self._me, "origin": origin, "beat": time.time(), "params": key_of(values)}
         trial = self._study.add(dict(values), facts)
         return trial, trial.number, dict(values)
+
+    def give_back(self, claim: Claim) -> None:
+        """See `Board.give_back`: a trial that is not in the file has not been."""
+        self._study.forget(claim.number)
 
     def _tell(self, number: int, state: str, result: Result) -> None:
         del result  # it stands in the trial's attributes

@@ -1,9 +1,9 @@
 """The worker process of a study: examines, predicts and measures configurations, one question after another.
 
-First line of standard input: the study's task and the folder of its gate's questions. Then a question a line, {"do":
-"examine" | "predict" | "prepare" | "measure" | "finals", ...}, each answered with JSON lines on standard output: begin
-(what is being done), and answer. The file named on the command line holds one byte, the place of the configuration that
-is running among those of the question.
+First line of standard input: the study's task, the folder of its gate's questions, and how nice to be to others. Then
+a question a line, {"do": "examine" | "predict" | "prepare" | "measure" | "finals", ...}, each answered with JSON lines
+on standard output: begin (what is being done), and answer. The file named on the command line holds one byte, the place
+of the configuration that is running among those of the question.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ def main() -> None:
     die_with_parent()
     lines = iter(sys.stdin.readline, "")
     setup = json.loads(next(lines))
+    os.nice(setup.get("nice", 0))
     task, questions = StudyTask.from_dict(setup["task"]), Path(setup["questions"])
     output = event_output()
     with Path(sys.argv[-1]).open("r+b") as file:

@@ -23,6 +23,8 @@ SPEC = LayerSpec("tiny", hidden=16, widths=(8, 16), experts_per_group=2, top_k=2
 DELAY_S = 0.005
 # Every worker process adds a line for every configuration that it runs, so that tests can count.
 LOG_VARIABLE = "FAKE_TUNABLES_LOG"
+# And one to this file, with its number, for every one that it compiles.
+COMPILERS_VARIABLE = "FAKE_TUNABLES_COMPILERS"
 # The configuration of this delay does not come back.
 PAUSE_VARIABLE = "FAKE_TUNABLES_PAUSE"
 
@@ -77,6 +79,11 @@ class FakeTunable:
         return dict(found or self._current)
 
     def compile_values(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> list[dict[str, Any]]:
+        if COMPILERS_VARIABLE in os.environ:
+            with Path(os.environ[COMPILERS_VARIABLE]).open("a", encoding="utf-8") as file:
+                file.write(f"{os.getpid()}\n")
+        if values.get("binary") == "dies":
+            os.kill(os.getpid(), signal.SIGSEGV)
         usual = {"registers": 64, "spills": 0, "shared_bytes": 1024, "tensor_instructions": 8, "error": None}
         return [
             {"name": name, **usual, **self._binaries.get(values.get("binary", "good"), {})} for name in ("up", "down")
@@ -114,4 +121,6 @@ STATIC = FakeTunable(
         "broken": {"error": "ptxas died\nwith much to say"},
     },
 )
+# A compiler that crashes on one configuration.
+CRASHING = FakeTunable({"delay": (0, 4, 8), "binary": ("good", "dies")}, {"delay": 8, "binary": "good"})
 BROKEN = FakeTunable({"delay": (0, 1), "fault": ("wrong",)}, {"delay": 0, "fault": "wrong"})
