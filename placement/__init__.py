@@ -35,7 +35,7 @@ from .policies import POLICIES, Policy, rebalance, stratify
 from .problem import Problem, make_problem
 from .simulation import Simulation, simulate
 from .steps import Batch, LayerStep, Summary, batches, simulate_steps, summarize
-from .sweeps import Scenario, Sweep, cut, sweep
+from .sweeps import SimulationCase, Sweep, cut, sweep
 from .timeline import Interval
 from .traffic import STYLES, Traffic, count_traffic
 from .transfer import Transfer, transfer
@@ -67,8 +67,8 @@ __all__ = [
     "Problem",
     "Recorded",
     "Roofline",
-    "Scenario",
     "Simulation",
+    "SimulationCase",
     "Solution",
     "Summary",
     "Sweep",

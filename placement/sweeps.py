@@ -1,6 +1,6 @@
-"""Many steps of many layers in many scenarios at once: the seconds of `simulate`, in arrays instead of objects.
+"""Many steps of many layers in many cases at once: the seconds of `simulate`, in arrays instead of objects.
 
-What a step sends and computes is counted once per placement and way of sending, and costed in every scenario. There is
+What a step sends and computes is counted once per placement and way of sending, and costed in every case. There is
 no timeline and no matrix of bytes: `simulate` the steps that turn out to matter.
 """
 
@@ -27,7 +27,7 @@ _ROWS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
-class Scenario:
+class SimulationCase:
     """One way a step may be run; the fields are options of `simulate`, route_s being the same on all ranks.
 
     name: what reports call it
@@ -52,9 +52,9 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Sweep:
-    """C scenarios, S steps, L layers, P ranks.
+    """C cases, S steps, L layers, P ranks.
 
-    scenarios:   their names
+    cases:       their names
     makespan_s:  float64[C, S, L]     seconds of a layer's step
     compute_s:   float64[C, S, L, P]  seconds each rank's experts take, were the batch not cut into chunks
     dispatch_s, combine_s: float64[C, S, L], the same of the exchanges
@@ -63,7 +63,7 @@ class Sweep:
     provenance:  "simulated", always
     """
 
-    scenarios: tuple[str, ...]
+    cases: tuple[str, ...]
     makespan_s: NDArray[np.float64]
     compute_s: NDArray[np.float64]
     dispatch_s: NDArray[np.float64]
@@ -93,25 +93,25 @@ def cut(trace: Any, tokens: int) -> NDArray[np.int64]:
     return np.ascontiguousarray(whole.swapaxes(1, 2).astype(np.int64))
 
 
-def sweep(placements: Any | Sequence[Any], steps: Any, spec: LayerSpec, scenarios: Sequence[Scenario]) -> Sweep:
-    """Simulate every step of every layer in every scenario; the numbers are those of `simulate`, tokens at home in
+def sweep(placements: Any | Sequence[Any], steps: Any, spec: LayerSpec, cases: Sequence[SimulationCase]) -> Sweep:
+    """Simulate every step of every layer in every case; the numbers are those of `simulate`, tokens at home in
     equal runs of the batch.
 
     placements: one for all layers, or a list with one for each;  steps: int[S, L, T, K], as `cut` gives it;
-    scenarios: on clusters of as many ranks as the placements have. Raises ValueError.
+    cases: on clusters of as many ranks as the placements have. Raises ValueError.
     """
     ids = _checked_steps(steps, spec)
     layers = ids.shape[1]
     several = list(placements) if isinstance(placements, list | tuple) else [placements] * layers
-    if len(several) != layers or not scenarios:
+    if len(several) != layers or not cases:
         raise ValueError(
-            f"sweep: expected a placement for each of {layers} layers and at least one scenario, got {len(several)} "
-            f"and {len(scenarios)}"
+            f"sweep: expected a placement for each of {layers} layers and at least one case, got {len(several)} "
+            f"and {len(cases)}"
         )
-    parts = [_layer(placement, ids[:, layer], spec, scenarios) for layer, placement in enumerate(several)]
+    parts = [_layer(placement, ids[:, layer], spec, cases) for layer, placement in enumerate(several)]
     makespan, compute, dispatch, combine = (np.stack([part[at] for part in parts], axis=2) for at in range(4))
     rows, work = (np.stack([part[at] for part in parts], axis=1) for at in (4, 5))
-    return Sweep(tuple(scenario.name for scenario in scenarios), makespan, compute, dispatch, combine, rows, work)
+    return Sweep(tuple(case.name for case in cases), makespan, compute, dispatch, combine, rows, work)
 
 
 def _checked_steps(steps: Any, spec: LayerSpec) -> NDArray[np.int64]:
@@ -126,44 +126,44 @@ def _checked_steps(steps: Any, spec: LayerSpec) -> NDArray[np.int64]:
 
 
 def _layer(
-    placement: Any, ids: NDArray[np.int64], spec: LayerSpec, scenarios: Sequence[Scenario]
+    placement: Any, ids: NDArray[np.int64], spec: LayerSpec, cases: Sequence[SimulationCase]
 ) -> tuple[NDArray[Any], ...]:
     """One layer, ids [S, T, K]: makespan [C, S], compute [C, S, P], dispatch and combine [C, S]; rows, work [S, P]."""
     shares = assignment(placement)
     if len(shares) != spec.experts:
         raise ValueError(f"placement: expected one of {spec.experts} experts, got {len(shares)}")
-    for scenario in scenarios:
-        check_ranks(shares, scenario.cluster)
+    for case in cases:
+        check_ranks(shares, case.cluster)
     copies = Copies.of(shares)
     steps, at_once = len(ids), max(1, _ROWS_AT_ONCE // max(ids[0].size, 1))
-    blocks = [_counted(copies, ids[first : first + at_once], scenarios) for first in range(0, steps, at_once)]
+    blocks = [_counted(copies, ids[first : first + at_once], cases) for first in range(0, steps, at_once)]
     rows = np.concatenate([block[0] for block in blocks])
     vectors = {
         way: Exchanged(*(np.concatenate(parts) for parts in zip(*(block[1][way] for block in blocks), strict=True)))
         for way in blocks[0][1]
     }
     computing = _Computing(rows, copies, spec)
-    timed = [_times(scenario, vectors[_sending(scenario)], computing, ids.shape[1]) for scenario in scenarios]
+    timed = [_times(case, vectors[_sending(case)], computing, ids.shape[1]) for case in cases]
     stacked = (np.stack([times[at] for times in timed]) for at in range(4))
     work = (rows * (2.0 * expert_parameters(spec)[copies.expert])) @ computing.on_rank
     return (*stacked, (rows @ computing.on_rank).astype(np.int64), work)
 
 
 def _counted(
-    copies: Copies, ids: NDArray[np.int64], scenarios: Sequence[Scenario]
+    copies: Copies, ids: NDArray[np.int64], cases: Sequence[SimulationCase]
 ) -> tuple[NDArray[np.int64], dict[Any, Exchanged]]:
-    """Rows of every copy [S, C], and the vectors for every way of sending among the scenarios."""
+    """Rows of every copy [S, C], and the vectors for every way of sending among the cases."""
     ids_by_slot = np.ascontiguousarray(ids.transpose(2, 0, 1), dtype=np.int32)
     destinations = copies.destinations(ids_by_slot)
-    ways = {_sending(scenario): scenario for scenario in scenarios}
+    ways = {_sending(case): case for case in cases}
     return copies.rows(ids_by_slot, destinations), {
-        way: exchanged(destinations, scenario.cluster, scenario.style) for way, scenario in ways.items()
+        way: exchanged(destinations, case.cluster, case.style) for way, case in ways.items()
     }
 
 
-def _sending(scenario: Scenario) -> tuple[str, int]:
-    """What of a scenario decides which vectors are sent."""
-    return scenario.style, scenario.cluster.ranks_per_node
+def _sending(case: SimulationCase) -> tuple[str, int]:
+    """What of a case decides which vectors are sent."""
+    return case.style, case.cluster.ranks_per_node
 
 
 class _Computing:
@@ -190,9 +190,9 @@ class _Computing:
         return self._known[key]
 
 
-def _times(scenario: Scenario, vectors: Exchanged, computing: _Computing, tokens: int) -> tuple[NDArray[Any], ...]:
-    """Makespan [S], compute [S, P], dispatch and combine [S] of one layer in one scenario."""
-    cluster, costs, spec = scenario.cluster, scenario.costs, computing.spec
+def _times(case: SimulationCase, vectors: Exchanged, computing: _Computing, tokens: int) -> tuple[NDArray[Any], ...]:
+    """Makespan [S], compute [S, P], dispatch and combine [S] of one layer in one case."""
+    cluster, costs, spec = case.cluster, case.costs, computing.spec
     shared = np.zeros(cluster.ranks)
     if spec.shared_width:
         lives = np.bincount(homes(tokens, cluster.ranks), minlength=cluster.ranks)
@@ -208,13 +208,13 @@ def _times(scenario: Scenario, vectors: Exchanged, computing: _Computing, tokens
     def phases(parts: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         return (
             computing.seconds(costs, parts) / cluster.speed_of,
-            exchange(scenario.dispatch_value_bytes, parts),
-            exchange(scenario.combine_value_bytes, parts),
+            exchange(case.dispatch_value_bytes, parts),
+            exchange(case.combine_value_bytes, parts),
         )
 
     whole = phases(1)
-    parts = whole if scenario.chunks == 1 else phases(scenario.chunks)
-    return _makespan(scenario.route_s, shared, *parts, scenario.chunks), *whole
+    parts = whole if case.chunks == 1 else phases(case.chunks)
+    return _makespan(case.route_s, shared, *parts, case.chunks), *whole
 
 
 def _makespan(
