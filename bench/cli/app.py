@@ -18,6 +18,7 @@ from . import INTERRUPTED
 from .bench import bench
 from .compare import compare
 from .doctor import doctor
+from .empty import refuse_empty_paths
 from .export import ExportCommand, export
 from .place import place
 from .report import report
@@ -41,7 +42,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 CLASSES: dict[Any, type[TyperCommand]] = {export: ExportCommand}  # which reads its arguments in its own way
-for command in (run, doctor, bench, compare, tune, place, what_if, trace, report, export):
+COMMANDS = (run, doctor, bench, compare, tune, place, what_if, trace, report, export)
+for command in COMMANDS:
     epilog = command.__doc__.partition("Example: ")[2] if command.__doc__ else None
     app.command(cls=CLASSES.get(command), epilog=epilog)(command)
 
@@ -74,6 +76,7 @@ def run_app(arguments: list[str] | None = None) -> None:
 def _ended(arguments: list[str] | None, received: list[int]) -> int:
     """The exit code, after what is wrong has been said."""
     try:
+        refuse_empty_paths(sys.argv[1:] if arguments is None else arguments, COMMANDS)
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()
     except UsageError as error:

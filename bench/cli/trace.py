@@ -38,7 +38,11 @@ def trace(
         list[str] | None, typer.Argument(help="The program and its arguments, after --.", show_default=False)
     ] = None,
     source: Annotated[
-        str, typer.Option(help="nvml, or a trace file to play in its place; without COMMAND, the trace file to show.")
+        str,
+        typer.Option(
+            metavar="nvml|FILE",
+            help="nvml, or a trace file to play in its place; without COMMAND, the trace file to show.",
+        ),
     ] = LIVE,
     gpu: Annotated[
         str | None, typer.Option(help="Index as in nvidia-smi, or UUID; otherwise CUDA_VISIBLE_DEVICES decides.")
