@@ -26,8 +26,8 @@ from .schema import (
     TuningRecord,
 )
 from .status import Status, status_of
-from .what_if import IMPOSSIBLE, POSSIBLE, TransferRecord, WhatIfRecord
 from .uncollected import uncollected
+from .what_if import IMPOSSIBLE, POSSIBLE, TransferRecord, WhatIfRecord
 from .what_if_steps import StepRecord
 
 __all__ = [
