@@ -102,6 +102,9 @@ int threads_in_block();
 void start_next_grid();  // this block does not keep it from starting
 Fibre& fibre_of(int thread);
 
+// No lane of a warp goes on before all have come. They learn nothing of each other's memory accesses by that.
+void warp_together(Site site);
+
 // What is running; null outside a launch.
 Thread* running();
 uint32_t running_block();

@@ -58,6 +58,14 @@ def test_products_of_all_layouts(machine: Any, dtype: torch.dtype, n: int) -> No
         assert torch.equal(out.cpu(), expected), way
 
 
+@pytest.mark.parametrize("order", ["forward", pytest.param("gpu", marks=pytest.mark.gpu)])
+def test_a_warp_waits_for_its_products_as_one(order: str, host_engine: Any) -> None:
+    machine = (default_engine(), "cuda") if order == "gpu" else (type(host_engine)(order=order), "cpu")
+    out = torch.zeros(64, 8, device=machine[1])
+    run(machine, "late_lanes", [out], 160, (64 + 8) * 128 + 16, torch.float16)
+    assert (out == 16).all()
+
+
 def test_two_warps_take_turns(machine: Any) -> None:
     out = torch.zeros(1, dtype=torch.int32, device=machine[1])
     module = machine[0].load(FOLDER / "hopper.cu", {"ELEMENT": "__half"})

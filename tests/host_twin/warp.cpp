@@ -7,7 +7,7 @@
 namespace chip::host {
 namespace {
 
-enum class Operation { warp_barrier, shuffle, ballot, match_any, ldmatrix, transpose, mma };
+enum class Operation { together, warp_barrier, shuffle, ballot, match_any, ldmatrix, transpose, mma };
 
 }  // namespace
 
@@ -134,6 +134,7 @@ void perform(Fibre* warp, Lane* const* lanes, const Lane& last) {
              site.file, site.line, last.site.file, last.site.line);
     }
     switch (last.operation) {
+        case Operation::together: break;
         case Operation::warp_barrier:
             exchange_knowledge(warp);
             break;
@@ -165,6 +166,11 @@ void collective(Lane& mine) {
 }
 
 }  // namespace
+
+void warp_together(Site site) {
+    Lane lane = {Operation::together, site};
+    collective(lane);
+}
 
 void warp_barrier(Site site) {
     Lane lane = {Operation::warp_barrier, site};

@@ -180,6 +180,7 @@ void wgmma_wait(int groups_left, Site site) {
         thread.product_groups.erase(thread.product_groups.begin());
     }
     if (groups_left == 0) thread.sums_fenced = false;
+    warp_together(site);  // a lane that says for its warp that operands are free says so when all have used them
 }
 
 }  // namespace chip::host

@@ -127,6 +127,38 @@ extern "C" __global__ void product_256(float* out, const __grid_constant__ chip:
     product<256>(way, out, &a_by_lines, &a_by_columns, &b_by_lines, &b_by_columns);
 }
 
+// out [64, 8] = ones [64, 16] times ones [16, 8], overwritten as soon as the first lane of every warp says that its
+// warp has used them, while the other lanes are late. 160 threads.
+extern "C" __global__ void late_lanes(float* out) {
+    constexpr int ELEMENTS = (64 + 8) * LINE;
+    Element* ones = chip::dynamic_shared<Element>();
+    for (int i = threadIdx.x; i < ELEMENTS; i += blockDim.x) ones[i] = chip::from_float<Element>(1.0f);
+    chip::Barrier* go_on = make_barrier(ELEMENTS, 1);
+    chip::Barrier* used = go_on + 1;
+    if (threadIdx.x == 0) chip::barrier_init(used, chip::WARPGROUP / 32);
+    chip::async_proxy_fence();
+    chip::block_barrier();
+    if (threadIdx.x >= chip::WARPGROUP) {
+        if (threadIdx.x > chip::WARPGROUP) return;
+        chip::barrier_arrive(go_on);
+        chip::barrier_wait(used, 0);
+        for (int i = 64 * LINE; i < ELEMENTS; ++i) ones[i] = chip::from_float<Element>(0.0f);
+        return;
+    }
+    float sum[4];
+    chip::wgmma_fence();
+    chip::wgmma_first<Element, 8, false>(sum, chip::matrix_by_lines(ones), chip::matrix_by_lines(ones + 64 * LINE));
+    chip::wgmma_commit();
+    if (threadIdx.x % 32 != 0) chip::barrier_wait(go_on, 0);
+    chip::wgmma_wait<0>();
+    chip::wgmma_finished(sum);
+    if (threadIdx.x % 32 == 0) chip::barrier_arrive(used);
+    for (int i = 0; i < 4; ++i) {
+        const int row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + i / 2 * 8;
+        out[row * 8 + threadIdx.x % 4 * 2 + i % 2] = sum[i];
+    }
+}
+
 // y[i] = x[i], read before the grid before this one has ended; the next may start before or after that. 64 threads.
 template <bool HASTY>
 __device__ void copy_early(int* y, const int* x) {
