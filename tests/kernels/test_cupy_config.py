@@ -140,7 +140,7 @@ def test_version_and_configuration_must_agree() -> None:
 @pytest.mark.parametrize(
     ("capability", "dtype", "hidden", "runs", "says"),
     [
-        ((9, 0), "bfloat16", 24, {*KINDS}, "persistent; swapped up to 96 rows an expert"),
+        ((9, 0), "bfloat16", 24, {*KINDS}, "persistent; swapped up to 44 rows an expert"),
         ((8, 0), "bfloat16", 24, {"tile", "mma"}, "wgmma needs compute capability 9.0 (Hopper), the GPU has 8.0"),
         ((10, 0), "float16", 24, {"tile", "mma"}, "the GPU has 10.0"),
         ((7, 5), "float16", 24, {"tile"}, "need compute capability 8.0, the GPU has 7.5"),
