@@ -19,7 +19,7 @@ CASE_S, JOB_S = 8.0, 60.0
 WATCHED_S = 84.0  # telemetry: 7 s for each of a dozen implementations, on the largest case
 TIMED = 2.5  # --seconds is spent hot and cold, a quarter of it each on phases and end to end
 EVERYTHING = "all,peers"
-LADDER = "all,ladder"  # each version beside the implementation that chooses among them, and the baselines
+LADDER = "all,ladder"  # each version beside the implementation itself, and the baselines
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -1,8 +1,9 @@
 """The versions of an implementation that has several, each a contestant of its own: the ladder.
 
-`cupy` takes for every case the version it thinks fastest. Here each version is held to, whatever the case, so that a
-run can say what a step of the ladder is worth: `cupy_tile`, `cupy_mma` and so on, timed in the same rounds as
-everything else. They are no rivals: whatever the fastest of them reaches is what the implementation itself can choose.
+`cupy` takes for every case the version it thinks fastest, `triton` tiles with everything in them that its log has. Here
+each version is held to, whatever the case, so that a run can say what a step of the ladder is worth: `cupy_tile`,
+`cupy_mma` and so on, timed in the same rounds as everything else. They are no rivals: what the fastest of them reaches
+is what the implementation itself can choose.
 A row of the table of tuned configurations serves the implementation it names: a version has rows of its own
 (`mohge tune cupy_mma`), and those of `cupy` are not for it.
 """
@@ -17,10 +18,11 @@ from typing import Any
 from ...kernels import Implementation, load
 from ...kernels.cupy.config import KINDS
 from ...kernels.table import Entry
+from ...kernels.triton.config import VERSIONS as TRITON_VERSIONS
 
 # By implementation, each from the simplest version to the most involved: the order in which one is compared with the
 # one before it.
-LADDERS: Mapping[str, tuple[str, ...]] = MappingProxyType({"cupy": tuple(KINDS)})
+LADDERS: Mapping[str, tuple[str, ...]] = MappingProxyType({"triton": tuple(TRITON_VERSIONS), "cupy": tuple(KINDS)})
 
 
 @dataclass(frozen=True)

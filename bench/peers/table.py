@@ -71,7 +71,10 @@ PEERS: dict[str, Peer] = {
 }
 
 # Their kernels are Triton's: on a CPU they run only interpreted, in a time that says nothing.
-TRITON_PEERS = ("liger", "moe_ops", "triton_per_group")
+TRITON_PEERS = (
+    *("liger", "moe_ops", "triton_per_group"),
+    *(name for name, version in VERSIONS.items() if version.family == "triton"),
+)
 # Everything that may compete, by name; a live view of all tables.
 CONTESTANTS: MutableMapping[str, Implementation] = ChainMap[str, Implementation](
     {}, IMPLEMENTATIONS, {**PEERS}, {**VERSIONS}

@@ -84,8 +84,8 @@ def every_group(run: Run) -> list[Group]:
 
 
 def without_versions(records: Sequence[Record]) -> list[Record]:
-    """The records without those of versions for which the implementation itself stands: it chooses among them, so they
-    are no rivals, and what they reach is in the section of the ladder. A version with a time stays where it has none.
+    """The records without those of versions for which the implementation itself stands: they are no rivals of it, and
+    what they reach is in the section of the ladder. A version with a time stays where the implementation has none.
     """
     timed: dict[tuple[object, ...], bool] = {}
     for record in records:

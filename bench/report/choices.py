@@ -31,6 +31,8 @@ _GLYPHS = {
     "triangle-nw": "◤",
     "triangle-ne": "◥",
     "triangle-sw": "◣",
+    "triangle-se": "◢",
+    "star-triangle-down": "▽",
     "hexagon2": "⬣",
     "star-square": "✦",
     "star-diamond": "✧",

@@ -27,7 +27,7 @@ def ladder_figure(found: Sequence[Ladder], environment: Environment) -> Figure |
     """Useful rate of each version with its interval, under the number of tokens, the fewest on top. None without one.
 
     On a bar: its time, and how many times as fast it is as the one before. Dotted: the rate that the measured roof
-    which limits the case allows. The last bar is the implementation that chooses among the versions.
+    which limits the case allows. The last bar is the implementation itself.
     """
     shown = [ladder for ladder in found if all(_flops(rung) for rung in ladder.all_timed)]
     if not shown:

@@ -20,8 +20,8 @@ FEWEST = 2  # versions with a time, below which there is no step
 class Rung:
     """A version on a case.
 
-    before: the timed record that `faster` is over: the version before it; for the implementation that chooses among
-            them, the fastest of them. None for the first, and for what was not timed
+    before: the timed record that `faster` is over: the version before it; for the implementation itself, the fastest
+            version. None for the first, and for what was not timed
     faster: how many times as fast, with its interval where both were timed in the same rounds
     """
 
@@ -39,12 +39,12 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The rungs of one case, in the order of the ladder; chooser: the implementation that takes one of them itself."""
+    """The rungs of one case, in the order of the ladder; itself: the implementation that they are versions of."""
 
     family: str
     case: CaseRecord
     rungs: tuple[Rung, ...]
-    chooser: Rung | None = None
+    itself: Rung | None = None
 
     @property
     def timed(self) -> tuple[Rung, ...]:
@@ -53,8 +53,8 @@ class Ladder:
 
     @property
     def all_timed(self) -> tuple[Rung, ...]:
-        """Those, and then the chooser where it has one."""
-        own = (self.chooser,) if self.chooser is not None and is_timed(self.chooser.record) else ()
+        """Those, and then the implementation itself where it has one."""
+        own = (self.itself,) if self.itself is not None and is_timed(self.itself.record) else ()
         return (*self.timed, *own)
 
     @property
@@ -86,8 +86,8 @@ def _ladder(family: str, group: Group) -> Ladder | None:
     ladder = Ladder(family, group.case, tuple(rungs))
     if len(ladder.timed) < FEWEST:
         return None
-    chooser = _rung(records[family], ladder.fastest.record) if family in records else None
-    return Ladder(family, group.case, tuple(rungs), chooser)
+    itself = _rung(records[family], ladder.fastest.record) if family in records else None
+    return Ladder(family, group.case, tuple(rungs), itself)
 
 
 def _rung(record: Record, before: Record | None) -> Rung:

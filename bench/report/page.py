@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from ..peers import family_of
 from ..records import Record, Run, uncollected
 from . import readings
 from .cases import (
@@ -151,6 +152,7 @@ def asset(name: str) -> Markup:
 
 def _case_table(group: Group, run: Run, folded: Sequence[Record]) -> dict[str, Any]:
     """folded: records of versions that are in no table, of any case"""
+    names = [record.implementation for record in folded if record.case.key == group.case.key]
     return {
         "title": case_title(group.case),
         "device": group.case.device,
@@ -158,7 +160,8 @@ def _case_table(group: Group, run: Run, folded: Sequence[Record]) -> dict[str, A
         "rows": table_rows(group, run.environment),
         "meta": case_meta(group.case),
         "note": readings.baseline_reading(group),
-        "folded": [record.implementation for record in folded if record.case.key == group.case.key],
+        "folded": names,
+        "families": list(dict.fromkeys(filter(None, map(family_of, names)))),
     }
 
 

@@ -45,8 +45,14 @@ _MARKERS = {
     "cupy_per_group": "star-square",
 }
 # From the simplest version to the most involved.
-_SHADES = {"cupy": ("#445544", "#669955", "#889933", "#77CC33", "#22CC88", "#005511")}
-_SHAPES = {"cupy": ("triangle-left", "triangle-nw", "hexagon2", "diamond-wide", "triangle-ne", "triangle-sw")}
+_SHADES = {
+    "triton": ("#445577", "#88AACC"),
+    "cupy": ("#445544", "#669955", "#889933", "#77CC33", "#22CC88", "#005511"),
+}
+_SHAPES = {
+    "triton": ("triangle-se", "star-triangle-down"),
+    "cupy": ("triangle-left", "triangle-nw", "hexagon2", "diamond-wide", "triangle-ne", "triangle-sw"),
+}
 
 
 def _with_versions(own: Mapping[str, str], kinds: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

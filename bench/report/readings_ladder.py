@@ -48,13 +48,13 @@ def _at(ladder: Ladder) -> str:
 
 
 def _chosen(ladder: Ladder) -> str:
-    """Whether what the implementation takes itself is as fast as the fastest version."""
-    rung = ladder.chooser
+    """Whether the implementation itself is as fast as the fastest version."""
+    rung = ladder.itself
     if rung is None or rung.faster is None or rung.before is None:
         return ""
     if rung.doubt:
-        return f" {ladder.family}, which chooses among them, cannot be told from {rung.before.implementation}."
-    return f" {ladder.family}, which chooses among them, is {step_text(rung)}."
+        return f" {ladder.family} itself cannot be told from {rung.before.implementation}."
+    return f" {ladder.family} itself is {step_text(rung)}."
 
 
 def step_text(rung: Rung) -> str:
@@ -78,7 +78,7 @@ def table(found: Sequence[Ladder], environment: Environment) -> tuple[tuple[str,
     return tuple(
         _row(rung, environment)
         for ladder in found
-        for rung in (*ladder.rungs, *([ladder.chooser] if ladder.chooser is not None else []))
+        for rung in (*ladder.rungs, *([ladder.itself] if ladder.itself is not None else []))
     )
 
 
@@ -104,8 +104,8 @@ def _row(rung: Rung, environment: Environment) -> tuple[str, ...]:
 
 
 def remarks(found: Sequence[Ladder]) -> tuple[str, ...]:
-    """Why a version or what chooses among them has no time, each reason once; and how the figures are to be read."""
-    rungs = [rung for ladder in found for rung in (*ladder.rungs, *([ladder.chooser] if ladder.chooser else []))]
+    """Why a version or the implementation itself has no time, each reason once; and how the figures are to be read."""
+    rungs = [rung for ladder in found for rung in (*ladder.rungs, *([ladder.itself] if ladder.itself else []))]
     untimed: dict[str, list[str]] = {}
     for record in (rung.record for rung in rungs if not is_timed(rung.record)):
         words = ": ".join(filter(None, (str(record.status).replace("_", " "), record.reason)))

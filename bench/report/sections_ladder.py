@@ -18,7 +18,7 @@ def ladder_section(run: Run, main: Group | None) -> list[Section]:
         NAME,
         "The ladder of versions",
         "What each version of an implementation adds to the one before it, from the simplest on, in decode and in "
-        "prefill; the last bar is the implementation itself, which chooses among them.",
+        "prefill; the last bar is the implementation itself, as it is used.",
         "measured",
         "No two versions of an implementation were timed on one case.",
         open=True,

@@ -57,6 +57,11 @@ class Configuration:
         """See `Tile.for_layer`."""
         return replace(self, fc1=self.fc1.for_layer(spec, dtype), fc2=self.fc2.for_layer(spec, dtype))
 
+    def held_to(self, version: str) -> Configuration:
+        """This configuration without what a version leaves out; itself for "auto". See VERSIONS."""
+        left_out = VERSIONS.get(version, {})
+        return replace(self, fc1=replace(self.fc1, **left_out), fc2=replace(self.fc2, **left_out))
+
 
 # One to a few rows for a few experts: fewer tiles than SMs, unless the inner dimension is split as well.
 TINY = Configuration(
@@ -102,6 +107,12 @@ ALTERNATIVES = (
         fc2=Tile(16, 128, 64, num_warps=4, num_stages=5, blocks_per_sm=2, swap=1, split_k=4),
     ),
 )
+# The built-in tiles with something left out, to be timed beside them: versions 3, 4, 7 and 8 of LOG.md. All of them
+# compile for sm_90 without spills. By name, the one that leaves out most first.
+VERSIONS: dict[str, dict[str, int]] = {
+    "pointers": {"descriptors": 0, "swap": 0, "split_k": 1},
+    "unswapped": {"swap": 0, "split_k": 1},
+}
 SMALL_FLOAT32 = Configuration(
     name="small_float32",
     fc1=Tile(16, 32, 32, num_warps=4, num_stages=3, blocks_per_sm=4, outputs=2),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..choice import Choices, choices
-from ..values import Value, broken_rule
-from .config import SHARED_BYTES, Configuration, choose, from_values, offered, space, to_values
+from ..values import GEMMS, Value, broken_rule
+from .config import SHARED_BYTES, VERSIONS, Configuration, choose, from_values, offered, space, to_values
 
 if TYPE_CHECKING:
     import torch
@@ -21,11 +21,31 @@ if TYPE_CHECKING:
     from ..tunable import GemmWork
 
 
+@dataclass(frozen=True)
 class TritonImplementation:
-    """One persistent launch per GEMM over a device-built work list; see `layer.py`."""
+    """One persistent launch per GEMM over a device-built work list; see `layer.py`.
 
-    name = "triton"
-    description = "one persistent Triton launch per GEMM for all widths; gather and SwiGLU fused into the first"
+    version: "auto", or what is left out of every tile (`config.VERSIONS`): "pointers" loads without descriptors and,
+             like "unswapped", does without what is there for decode
+    """
+
+    version: str = "auto"
+    name: str = "triton"
+
+    def __post_init__(self) -> None:
+        if self.version not in ("auto", *VERSIONS):
+            raise ValueError(f"version: expected one of auto, {', '.join(VERSIONS)}, got {self.version!r}")
+
+    @property
+    def description(self) -> str:
+        """See `Implementation.description`."""
+        what = {
+            "auto": "",
+            "pointers": "; loads by pointers alone, nothing swapped or split",
+            "unswapped": "; nothing swapped or split for few rows",
+        }
+        whole = "one persistent Triton launch per GEMM for all widths; gather and SwiGLU fused into the first"
+        return f"{whole}{what[self.version]}"
 
     def supports(self, spec: LayerSpec, dtype: torch.dtype, device: torch.device) -> str | None:  # noqa: ARG002
         """See `Implementation.supports`. Any hidden size and widths; float32, float16, bfloat16.
@@ -74,11 +94,12 @@ class TritonImplementation:
 
     def space(self, spec: LayerSpec, dtype: str) -> dict[str, tuple[Value, ...]]:  # noqa: ARG002
         """See `Tunable.space` and, for the reasons, `config.py`."""
-        return space(dtype)
+        held = {f"{gemm}_{field}": (value,) for gemm in GEMMS for field, value in self._left_out.items()}
+        return {**space(dtype), **held}
 
     def check_values(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> str | None:
         """See `Tunable.check_values`."""
-        return broken_rule(lambda: from_values(values, spec, dtype))
+        return broken_rule(lambda: self._parse(values, spec, dtype))
 
     def current_values(self, spec: LayerSpec, rows: int, dtype: str) -> dict[str, Value]:
         """See `Tunable.current_values`."""
@@ -96,7 +117,7 @@ class TritonImplementation:
         self, values: Mapping[str, Value], counts: NDArray[np.int64], spec: LayerSpec, dtype: str
     ) -> list[GemmWork]:
         """See `Tunable.gemm_work`."""
-        return from_values(values, spec, dtype).works(counts, spec, dtype)
+        return self._parse(values, spec, dtype).works(counts, spec, dtype)
 
     def prepare_values(
         self,
@@ -109,7 +130,21 @@ class TritonImplementation:
         """See `Tunable.prepare_values`."""
         from ..common import dtype_name
 
-        return self.prepare(spec, weights, device, dtype, from_values(values, spec, dtype_name(dtype)))
+        return self.prepare(spec, weights, device, dtype, self._parse(values, spec, dtype_name(dtype)))
+
+    @property
+    def _left_out(self) -> Mapping[str, int]:
+        return VERSIONS.get(self.version, {})
+
+    def _parse(self, values: Mapping[str, Value], spec: LayerSpec, dtype: str) -> Configuration:
+        """The configuration of flat values. Raises ValueError for one that breaks a rule or that the version lacks."""
+        configuration = from_values(values, spec, dtype)
+        for gemm, tile in zip(GEMMS, (configuration.fc1, configuration.fc2), strict=True):
+            for field, value in self._left_out.items():
+                if getattr(tile, field) != value:
+                    got = getattr(tile, field)
+                    raise ValueError(f"{gemm}_{field}: expected {value} for version {self.version}, got {got}")
+        return configuration
 
     def _choices(
         self, spec: LayerSpec, dtype: str, gpu: str, fixed: Configuration | None = None
@@ -119,9 +154,9 @@ class TritonImplementation:
             gpu,
             spec,
             dtype,
-            built_in=lambda rows: choose(rows, spec, dtype),
-            offered=offered(spec, dtype),
-            parse=lambda values: from_values(values, spec, dtype),
+            built_in=lambda rows: choose(rows, spec, dtype).held_to(self.version),
+            offered=tuple(one.held_to(self.version) for one in offered(spec, dtype)),
+            parse=lambda values: self._parse(values, spec, dtype),
             fixed=fixed and fixed.for_layer(spec, dtype),
         )
 

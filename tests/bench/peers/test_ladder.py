@@ -15,15 +15,19 @@ from mohge.bench.runner import abilities
 from mohge.bench.runner.grids import check_implementations
 from mohge.bench.runner.jobs import Job, Source
 from mohge.bench.runner.process import NOBODY
+from mohge.bench.runner.stand_ins import stand_in
 from mohge.bench.runner.worker import Worker
 from mohge.bench.tuning.task import load_tunable
 from mohge.kernels import IMPLEMENTATIONS, tuned
 from mohge.kernels.cupy.config import KINDS
 from mohge.kernels.cupy.implementation import CupyImplementation
+from mohge.kernels.triton.config import VERSIONS as LEFT_OUT
+from mohge.kernels.triton.implementation import TritonImplementation
 from mohge.reference import ExpertWeights, LayerSpec
 
 RISING = LayerSpec("rising", 16, (16, 24), 1, 1, 1)
 ODD = LayerSpec("odd", 12, (16, 8), 1, 1, 1)
+TRITON = [name for name in VERSIONS if family_of(name) == "triton"]
 CUPY = [name for name in VERSIONS if family_of(name) == "cupy"]
 
 
@@ -44,6 +48,7 @@ def records_of(spec: LayerSpec, dtype: str, *names: str) -> dict[str, dict[str, 
 def test_the_ladder_is_the_versions_that_there_are() -> None:
     assert LADDERS["cupy"] == tuple(KINDS)
     assert [f"cupy_{version}" for version in KINDS] == CUPY
+    assert [f"triton_{version}" for version in LEFT_OUT] == TRITON
     assert not set(VERSIONS) & {*IMPLEMENTATIONS, *PEERS}
     for name in VERSIONS:
         found = contestant(name)
@@ -68,6 +73,32 @@ def test_each_version_is_checked_under_its_own_name() -> None:
     assert {name: record["status"] for name, record in records.items()} == dict.fromkeys(CUPY, "passed")
     tiles = [records[name]["executed_flops"] for name in CUPY]
     assert len(set(tiles)) > 1  # not the same kernels under several names
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what the interpreter does")
+def test_versions_of_triton_are_checked_and_never_timed_on_a_cpu() -> None:
+    records = records_of(RISING, "float16", *TRITON)
+    assert {name: record["status"] for name, record in records.items()} == dict.fromkeys(TRITON, "passed")
+    assert [stand_in(name) for name in (*TRITON, *CUPY)] == ["TRITON_INTERPRET"] * len(TRITON) + [None] * len(CUPY)
+
+
+@pytest.mark.parametrize("version", LEFT_OUT)
+def test_a_version_of_triton_does_without_what_it_leaves_out(version: str) -> None:
+    spec, whole = LayerSpec.preset("mohge-3b"), TritonImplementation()
+    held = TritonImplementation(version)
+    left_out = {f"{gemm}_{name}": value for gemm in ("fc1", "fc2") for name, value in LEFT_OUT[version].items()}
+    differs = False
+    for rows in (16, 384, 6144, 98304):
+        values, full = (one.current_values(spec, rows, "bfloat16") for one in (held, whole))
+        assert values == full | left_out
+        assert held.check_values(values, spec, "bfloat16") is None
+        differs |= values != full
+        if values != full:
+            assert f"for version {version}, got" in str(held.check_values(full, spec, "bfloat16"))
+    assert differs
+    assert all(held.space(spec, "bfloat16")[name] == (value,) for name, value in left_out.items())
+    with pytest.raises(ValueError, match="version: expected one of auto, pointers, unswapped, got 'fast'"):
+        TritonImplementation("fast")
 
 
 @pytest.mark.usefixtures("on_the_host")

@@ -68,10 +68,10 @@ class TestSteps:
     def test_the_implementation_itself_is_held_against_the_fastest_of_its_versions(self, run: Run) -> None:
         ((_, (few, many)),) = ladders(run)
         for ladder, best in ((few, SECOND), (many, THIRD)):
-            assert ladder.chooser is not None
-            assert ladder.chooser.before is not None
-            assert ladder.chooser.before.implementation == best
-            assert ladder.chooser.doubt == "undecided"
+            assert ladder.itself is not None
+            assert ladder.itself.before is not None
+            assert ladder.itself.before.implementation == best
+            assert ladder.itself.doubt == "undecided"
 
     def test_what_was_not_timed_is_passed_over_and_says_why(self, build: Any, run: Run) -> None:
         records = [unsupported(r) if r.implementation == SECOND else r for r in run.records]
@@ -115,7 +115,7 @@ class TestSaid:
         assert (
             f"At 256 tokens {THIRD} has the lowest time, 8.00 times as fast as {FIRST}; the largest step is" in reading
         )
-        assert reading.count(f"cupy, which chooses among them, cannot be told from {SECOND}.") == 1
+        assert reading.count(f"cupy itself cannot be told from {SECOND}.") == 1
 
     def test_what_is_undecided_is_called_that(self, build: Any) -> None:
         records = timed(build, 16, **{FIRST: 40, SECOND: 40.1}, padded_bmm=90)
@@ -153,7 +153,7 @@ class TestDrawn:
 
 
 class TestFolded:
-    def test_versions_are_no_rivals_of_what_chooses_among_them(self, run: Run) -> None:
+    def test_versions_are_no_rivals_of_the_implementation_itself(self, run: Run) -> None:
         main = main_case(run)
         assert main is not None
         assert [record.implementation for record in main.fastest] == ["cupy", "triton", "padded_bmm"]
@@ -162,7 +162,7 @@ class TestFolded:
 
     def test_the_table_says_where_they_are_and_the_records_have_them(self, build: Any, run: Run) -> None:
         page = render(run)
-        assert f"Not in this table: {', '.join(STEPS)}, versions that" in page
+        assert f"Not in this table: {', '.join(STEPS)}, versions of cupy. Their times:" in page
         assert '<a href="#ladder">the ladder</a>' in page
         assert page.count('data-section="ladder"') == 1
         rows = build.data(page, "record-rows")["rows"]
