@@ -42,7 +42,9 @@ def tune(
     context: typer.Context,
     implementation: Annotated[
         str | None,
-        typer.Argument(help="triton, cupy, numba, numba_mma, or MODULE:NAME of your own; or the word apply."),
+        typer.Argument(
+            help="triton, cupy, numba, numba_mma, a version as cupy_mma, or MODULE:NAME of yours; or apply."
+        ),
     ] = None,
     run: Annotated[Path | None, typer.Argument(help="With apply: the run whose winners enter the table.")] = None,
     spec: SpecOption = "mohge-3b",

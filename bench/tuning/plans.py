@@ -9,6 +9,7 @@ from typing import Any
 
 from ...kernels import tuned
 from ...reference import LayerSpec
+from ..peers import family_of
 from ..records import TuningRecord, load_run
 from ..runner.grids import check_device
 from ..runner.jobs import Source
@@ -126,7 +127,8 @@ def _checked(task: StudyTask) -> StudyTask:
 
 def _mode(wanted: Wanted, device: str) -> str:
     """GPU kernels are predicted where there is no GPU; what runs on a CPU is measured there."""
-    return "predicted" if device == "cpu" and wanted.implementation in REPORTERS else "measured"
+    name = family_of(wanted.implementation) or wanted.implementation
+    return "predicted" if device == "cpu" and name in REPORTERS else "measured"
 
 
 def _dtype(dtype: str, device: str, mode: str) -> str:

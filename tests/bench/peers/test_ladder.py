@@ -17,6 +17,7 @@ from mohge.bench.runner.jobs import Job, Source
 from mohge.bench.runner.process import NOBODY
 from mohge.bench.runner.stand_ins import stand_in
 from mohge.bench.runner.worker import Worker
+from mohge.bench.tuning.plans import Wanted, tasks_for
 from mohge.bench.tuning.task import load_tunable
 from mohge.kernels import IMPLEMENTATIONS, tuned
 from mohge.kernels.cupy.config import KINDS
@@ -135,6 +136,15 @@ def test_rows_of_the_tuned_table_are_those_of_the_version_s_own_name(
     tuned.forget()
     with pytest.raises(ValueError, match=r"tuned table .*version: expected mma, got tile"):
         tunable.current_values(RISING, 16, "float16")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what is predicted without a GPU")
+@pytest.mark.parametrize("name", [CUPY[1], TRITON[0]])
+def test_a_version_is_tuned_like_its_implementation(name: str) -> None:
+    (task,) = tasks_for(Wanted(name, LayerSpec.preset("mohge-3b"), "64", trials=1))
+    assert (task.implementation, task.mode) == (name, "predicted")
+    assert {value for parameter, (value, *_) in task.choices.items() if parameter == "version"} <= {"mma"}
+    assert load_tunable(name).check_values(task.current, task.spec, task.dtype) is None
 
 
 def test_doctor_says_which_versions_this_gpu_runs(monkeypatch: pytest.MonkeyPatch) -> None:
