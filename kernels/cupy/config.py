@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..grouped import TileShape, gemm_works
+from .hopper_config import PersistentConfig, SwappedConfig, WgmmaConfig, padded
+from .limits import MOST_THREADS, WARP, check_fits, defines_of
 
 if TYPE_CHECKING:
     from ...reference import LayerSpec
     from ..tunable import GemmWork
 
-WARP = 32
-MOST_SHARED_BYTES = 227 * 1024  # what one block may ask for on compute capability 9.0
-MOST_THREADS = 1024
-# Of one multiprocessor; and what CUDA keeps for itself of every block's shared memory.
-REGISTERS_PER_THREAD, REGISTERS_PER_SM, THREADS_PER_SM = 255, 65536, 2048
-SHARED_PER_SM, SHARED_RESERVED = 228 * 1024, 1024
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 ELEMENTS = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"}  # torch's names to CUDA's
-
-
-def _check_fits(config: Config, least_registers: int) -> None:
-    """Raise ValueError unless blocks_per_sm blocks fit on one multiprocessor of Hopper, as far as sizes alone say."""
-    shared, blocks = config.shared_bytes, config.blocks_per_sm
-    if shared > MOST_SHARED_BYTES:
-        raise ValueError(f"expected at most {MOST_SHARED_BYTES} bytes of shared memory, got {shared}")
-    if blocks * (shared + SHARED_RESERVED) > SHARED_PER_SM:
-        raise ValueError(
-            f"blocks_per_sm: expected {blocks} x {shared} bytes of shared memory within {SHARED_PER_SM} bytes"
-        )
-    if blocks * config.threads > THREADS_PER_SM:
-        raise ValueError(f"blocks_per_sm: expected at most {THREADS_PER_SM} threads, got {blocks} x {config.threads}")
-    allowed = min(REGISTERS_PER_THREAD, REGISTERS_PER_SM // (blocks * config.threads))
-    if least_registers > allowed:
-        raise ValueError(f"expected numbers for at most {allowed} registers a thread, got {least_registers}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +58,12 @@ class TileConfig:
             )
         # What fc1, the larger of both, cannot do without: its sums, the fragments of one k, the next slice under way.
         slices = (self.block_m + 2 * self.block_n) * self.block_k // self.threads
-        _check_fits(self, 2 * self.thread_m * self.thread_n + self.thread_m + 1 + slices)
+        check_fits(
+            self.threads,
+            self.shared_bytes,
+            self.blocks_per_sm,
+            2 * self.thread_m * self.thread_n + self.thread_m + 1 + slices,
+        )
 
     @property
     def threads(self) -> int:
@@ -97,7 +82,7 @@ class TileConfig:
 
     def defines(self) -> dict[str, str]:
         """The compile-time constants `tile.cu` reads."""
-        return _defines(self, "block_m", "block_n", "block_k", "thread_m", "thread_n", "blocks_per_sm")
+        return defines_of(self, "block_m", "block_n", "block_k", "thread_m", "thread_n", "blocks_per_sm")
 
 
 @dataclass(frozen=True)
@@ -136,7 +121,7 @@ class MmaConfig:
             raise ValueError(f"expected at most {MOST_THREADS} threads, got {self.threads}")
         warp_m, warp_n = self.block_m // self.warps_m, self.block_n // self.warps_n
         # Its sums, and the fragments of one step of 16 in k: four registers for 16 rows, two for 8 columns at a time.
-        _check_fits(self, (warp_m * warp_n) // WARP + warp_m // 4 + 4)
+        check_fits(self.threads, self.shared_bytes, self.blocks_per_sm, (warp_m * warp_n) // WARP + warp_m // 4 + 4)
 
     @property
     def threads(self) -> int:
@@ -155,131 +140,7 @@ class MmaConfig:
 
     def defines(self) -> dict[str, str]:
         """The compile-time constants `mma.cu` reads."""
-        return _defines(self, "block_m", "block_n", "block_k", "stages", "warps_m", "warps_n", "blocks_per_sm")
-
-
-@dataclass(frozen=True)
-class WgmmaConfig:
-    """The Hopper kernel: two consumer warpgroups share a block_m x block_n tile, a third one fills `stages` stages.
-
-    An fc1 tile stores block_n / 2 activation columns, as that of `MmaConfig`. A stage is 64 elements deep. 256 x 256 is
-    out of reach: its sums alone would take all registers of a thread. band is that of `TileConfig`.
-    """
-
-    block_m: int
-    block_n: int
-    stages: int
-    band: int = 8
-
-    block_k: ClassVar[int] = 64
-    blocks_per_sm: ClassVar[int] = 1
-    threads: ClassVar[int] = 384
-
-    def __post_init__(self) -> None:
-        for name in ("block_m", "block_n"):
-            if getattr(self, name) not in (128, 256):
-                raise ValueError(f"{name}: expected 128 or 256, got {getattr(self, name)}")
-        if self.block_m * self.block_n > 128 * 256:
-            raise ValueError(f"expected block_m * block_n of at most 128 * 256, got {self.block_m} * {self.block_n}")
-        if self.stages < 2:
-            raise ValueError(f"stages: expected at least 2, got {self.stages}")
-        if self.band < 1:
-            raise ValueError(f"band: expected at least 1, got {self.band}")
-        _check_fits(self, 0)
-
-    @property
-    def fc1_columns(self) -> int:
-        """Activation columns one fc1 tile stores."""
-        return self.block_n // 2
-
-    @property
-    def box_n(self) -> int:
-        """Lines of gate and up that one TMA box brings in fc1."""
-        return self.block_n
-
-    @property
-    def shared_bytes(self) -> int:
-        """Dynamic shared memory of a launch, in bytes: the stages, and two barriers for each."""
-        return self.stages * ((self.block_m + self.block_n) * self.block_k * 2 + 16)
-
-    def defines(self) -> dict[str, str]:
-        """The compile-time constants the .cu file reads."""
-        return _defines(self, "block_m", "block_n", "stages")
-
-
-@dataclass(frozen=True)
-class PersistentConfig(WgmmaConfig):
-    """The persistent Hopper kernel; its consumers take half a tile each, in turns, where an expert's width is below
-    pingpong_below (0: never).
-    """
-
-    pingpong_below: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.pingpong_below < 0:
-            raise ValueError(f"pingpong_below: expected 0 or more, got {self.pingpong_below}")
-
-    @property
-    def box_n(self) -> int:
-        """See `WgmmaConfig.box_n`: half a tile, which is what one consumer may take."""
-        return self.block_n // 2
-
-    def defines(self) -> dict[str, str]:
-        """See `WgmmaConfig.defines`."""
-        return {**super().defines(), **_defines(self, "pingpong_below")}
-
-
-@dataclass(frozen=True)
-class SwappedConfig:
-    """The Hopper kernel for few rows: block_m rows of tokens against block_n lines of weights, 64 for each consumer
-    warpgroup, through `stages` stages of 64 elements that one more warpgroup fills.
-
-    An fc1 tile stores block_n / 2 activation columns, as that of `MmaConfig`. band is that of `TileConfig`.
-    """
-
-    block_m: int
-    block_n: int
-    stages: int
-    band: int = 32
-
-    block_k: ClassVar[int] = 64
-    blocks_per_sm: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        if self.block_m not in (8, 16, 32, 64, 128):
-            raise ValueError(f"block_m: expected 8, 16, 32, 64 or 128, got {self.block_m}")
-        if self.block_n not in (64, 128):
-            raise ValueError(f"block_n: expected 64 or 128, got {self.block_n}")
-        if self.stages < 2:
-            raise ValueError(f"stages: expected at least 2, got {self.stages}")
-        if self.band < 1:
-            raise ValueError(f"band: expected at least 1, got {self.band}")
-        _check_fits(self, self.block_m // 2)  # its sums
-
-    @property
-    def threads(self) -> int:
-        """Threads of a block."""
-        return 128 * (1 + self.block_n // 64)
-
-    @property
-    def fc1_columns(self) -> int:
-        """Activation columns one fc1 tile stores."""
-        return self.block_n // 2
-
-    @property
-    def box_n(self) -> int:
-        """See `WgmmaConfig.box_n`."""
-        return self.block_n
-
-    @property
-    def shared_bytes(self) -> int:
-        """See `WgmmaConfig.shared_bytes`."""
-        return self.stages * ((self.block_m + self.block_n) * self.block_k * 2 + 16)
-
-    def defines(self) -> dict[str, str]:
-        """The compile-time constants `swapped.cu` reads."""
-        return _defines(self, "block_m", "block_n", "stages")
+        return defines_of(self, "block_m", "block_n", "block_k", "stages", "warps_m", "warps_n", "blocks_per_sm")
 
 
 Config = TileConfig | MmaConfig | WgmmaConfig | SwappedConfig
@@ -327,8 +188,6 @@ class Configuration:
     def works(self, counts: NDArray[np.int64], spec: LayerSpec, dtype: str) -> list[GemmWork]:
         """What both launches do for rows per expert `counts` int[E]; see `grouped.gemm_works`."""
         if self.whole_stages:
-            from .weights import padded  # needs torch, which whoever asks for the names of versions does not
-
             spec = replace(spec, widths=tuple(map(int, padded(np.asarray(spec.widths)))))
         fc1, fc2 = self.fc1, self.fc2
         shapes = (
@@ -336,7 +195,3 @@ class Configuration:
             TileShape(fc2.block_m, fc2.block_n, fc2.block_k, 1, fc2.threads),
         )
         return gemm_works(spec, counts, shapes, self.kernels, BYTES[dtype])
-
-
-def _defines(config: object, *names: str) -> dict[str, str]:
-    return {name.upper(): str(getattr(config, name)) for name in names}

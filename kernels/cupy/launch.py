@@ -16,8 +16,9 @@ from ...dispatch.cuda.engine import Engine, TensorMap
 from ..choice import Choices, check_routing_class
 from ..common import check_call, dtype_name
 from ..grouped import Columns, column_blocks, executed_flops
-from .config import ELEMENTS, Config, Configuration, SwappedConfig, WgmmaConfig
-from .weights import TiledWeights, padded, tile_weights
+from .config import ELEMENTS, Config, Configuration
+from .hopper_config import SwappedConfig, WgmmaConfig, padded
+from .weights import TiledWeights, tile_weights
 
 if TYPE_CHECKING:
     from ...dispatch import DispatchPlan

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ...reference import ExpertWeights, LayerSpec
 from ..packing import as_tensor, copy_gate_up
+from .hopper_config import padded
 
 INTERLEAVE = 8  # gate rows before as many up rows: one thread of a tensor core then sums both of the same column
-WIDTH_STEP = 64  # elements of 16 bits in 128 bytes: the depth of a Hopper stage
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,6 @@ class TiledWeights:
     widths_int32: torch.Tensor
     padded_int32: torch.Tensor
     order: torch.Tensor
-
-
-def padded(widths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """P_e for W_e, int64[E]: the next multiple of 64."""
-    return -(-widths // WIDTH_STEP) * WIDTH_STEP
 
 
 def tile_weights(

@@ -12,8 +12,9 @@ from mohge.dispatch.cuda.compiler import cannot_compile, compile_cubin
 from mohge.dispatch.cuda.resources import find_cuobjdump, inspect_cubin
 from mohge.kernels.compiled import run_tool
 from mohge.kernels.cupy.aot import DTYPES
-from mohge.kernels.cupy.config import HOPPER, MOST_SHARED_BYTES, Config
+from mohge.kernels.cupy.config import HOPPER, Config
 from mohge.kernels.cupy.launch import FOLDER, defines
+from mohge.kernels.cupy.limits import MOST_SHARED_BYTES
 from mohge.kernels.cupy.shipped import SHIPPED
 
 REGISTERS = 65536  # of one multiprocessor; so are the next two

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mohge.kernels.cupy.weights import padded, tile_weights
+from mohge.kernels.cupy.hopper_config import padded
+from mohge.kernels.cupy.weights import tile_weights
 from mohge.reference import ExpertWeights, LayerSpec
 
 SPEC = LayerSpec("weights", 16, (3, 64, 70), 2, 2, 3)
