@@ -23,10 +23,10 @@ def ladder_section(run: Run, main: Group | None) -> list[Section]:
         "No two versions of an implementation were timed on one case.",
         open=True,
     )
-    first = 0
+    weights: list[tuple[bool, int]] = []  # shown first: of the main case the ladder with the most versions
     for case, found in ladders(run):
-        if main and (case.spec, case.routing) == (main.case.spec, main.case.routing) and not first:
-            first = len(section.variants)
+        mine = main is not None and (case.spec, case.routing) == (main.case.spec, main.case.routing)
+        weights.append((mine, max(len(ladder.timed) for ladder in found)))
         layer = f"{case.spec} (scaled down)" if scale_text(case) else case.spec
         label = " · ".join(part for part in (found[0].family, layer, case.routing, case.dtype) if part)
         section.variants.append(
@@ -40,4 +40,4 @@ def ladder_section(run: Run, main: Group | None) -> list[Section]:
                 case_meta(case, tokens=False),
             )
         )
-    return [section.starting(first)] if section.variants else []
+    return [section.starting(weights.index(max(weights)))] if section.variants else []

@@ -151,6 +151,17 @@ class TestDrawn:
         ((_, found),) = ladders(build.run(records))
         assert ladder_figure(found, run.environment) is None
 
+    def test_the_ladder_with_the_most_versions_on_the_main_case_is_shown_first(self, build: Any, run: Run) -> None:
+        short = [name for name in VERSIONS if family_of(name) == "triton"][:2]
+        other = [replace(record, case=build.case(tokens=256, routing="zipf:1.0")) for record in run.records]
+        records = [*timed(build, 256, **dict.fromkeys(short, 60.0)), *other[:6], *run.records]
+        section = ladder_section(build.run(records))
+        assert len(section.variants) == 3
+        assert section.variants[section.first].label.startswith("cupy \u00b7 mohge-3b \u00b7 ")
+        main = main_case(build.run(records))
+        assert main is not None
+        assert str(main.case.routing) in section.variants[section.first].label
+
 
 class TestFolded:
     def test_versions_are_no_rivals_of_the_implementation_itself(self, run: Run) -> None:
