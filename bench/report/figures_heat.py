@@ -110,7 +110,6 @@ def _scale(span: float) -> dict[str, Any]:
     return {
         "tickvals": marks,
         "ticktext": [f"{2.0**mark:.3g} ×" for mark in marks],
-        "title": {"text": "times as fast", "side": "right"},
         "thickness": 14,
         "outlinewidth": 0,
     }

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from math import log10
 from typing import Any
 
-from .figures_several import ticks
 from .figures_time import interval_words
 from .formats import digits, percent_text, rate_text, time_text, whole
 from .palette import NEUTRAL, ordered
-from .plot import Figure, about, layout, points
+from .plot import Figure, about, layout, logarithmic, points
 from .roofline import Limit, Roofs
 
+_NOTE_SHARE = 0.07  # of the axis, which the words under a point take
 _HOVER = (
     "<b>%{fullData.name}</b>, %{customdata[0]} tokens<br>%{customdata[1]} at %{customdata[2]} FLOP/byte"
     "<br>%{customdata[3]} %{customdata[4]}<br>%{customdata[5]} of what the %{customdata[6]} allows<extra></extra>"
@@ -40,14 +40,14 @@ def roofline(limits: Sequence[Limit], roofs: Roofs | None) -> Figure | None:
         data.append({**trace, "line": {**trace["line"], "width": 1, "dash": "dot"}})
     rates, places = [one.tflops for one in limits], [one.intensity for one in limits]
     ends = min(places) / 2, max(max(places), roofs.ridge if roofs else 0.0) * 2.5
-    notes = _token_notes(limits)
+    notes = _token_notes(limits, *ends)
     if roofs is not None:
         data.insert(0, _roof_line(roofs, *ends))
         rates += [roofs.matrix, roofs.at(min(places))]
         notes += _roof_notes(roofs, *ends)
-    x_axis = {"title": {"text": "useful FLOPs over bytes that must move, FLOP/byte"}, "type": "log", **ticks(*ends)}
+    x_axis = {"title": {"text": "useful FLOPs over bytes that must move, FLOP/byte"}, **logarithmic(*ends)}
     x_axis |= {"range": [log10(end) for end in ends]}
-    y_axis = {"title": {"text": "useful TFLOP/s"}, "type": "log", **ticks(min(rates), max(rates))}
+    y_axis = {"title": {"text": "useful TFLOP/s"}, **logarithmic(min(rates), max(rates))}
     y_axis |= {"range": [log10(min(rates)) - 0.2, log10(max(rates)) + 0.3]}
     return {"data": data, "layout": layout(height=470, x=x_axis, y=y_axis, annotations=notes)}
 
@@ -97,8 +97,9 @@ def _roof_notes(roofs: Roofs, left: float, right: float) -> list[dict[str, Any]]
     return found
 
 
-def _token_notes(limits: Sequence[Limit]) -> list[dict[str, Any]]:
-    """The number of tokens under the lowest point of each, where there is room: 0.1 decades."""
+def _token_notes(limits: Sequence[Limit], left: float, right: float) -> list[dict[str, Any]]:
+    """The number of tokens under the lowest point of each, where there is room between the ends of the axis."""
+    room = _NOTE_SHARE * log10(right / left)
     lowest: dict[int, Limit] = {}
     for one in limits:
         known = lowest.get(_tokens(one))
@@ -107,6 +108,6 @@ def _token_notes(limits: Sequence[Limit]) -> list[dict[str, Any]]:
     notes: list[dict[str, Any]] = []
     for tokens, one in sorted(lowest.items()):
         place = {"x": log10(one.intensity), "y": log10(one.tflops), "yshift": -18, "showarrow": False}
-        if all(abs(place["x"] - note["x"]) > 0.1 for note in notes):
+        if all(abs(place["x"] - note["x"]) > room for note in notes):
             notes.append({**place, "text": f"{whole(tokens)} tok.", "font": {"size": 11}})
     return notes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor, log10
 from typing import Any
 
 from ..comparison import Row, Verdict
@@ -11,9 +10,9 @@ from ..comparison.matching import ways
 from ..records import Samples
 from .cases import case_title
 from .figures_time import error_bars, interval_words
-from .formats import digits, interval_text, is_number, time_text
+from .formats import interval_text, is_number, time_text
 from .palette import NEUTRAL, colour, marker
-from .plot import Figure, about, layout, points, rule, text
+from .plot import Figure, about, layout, logarithmic, points, rule, text
 from .several import Machine, Several, SharedCase, started
 
 # What tells runs apart, whatever the colour: markers in a trend, hatching of bars.
@@ -50,7 +49,7 @@ def trend(several: Several, machine: Machine, case: SharedCase) -> Figure | None
             data.append({**trace, "marker": {**trace["marker"], "symbol": symbols, "size": 9}})
     data += [_key(several, place) for place in places]
     values = [value for trace in data for value in trace["y"] if value is not None]
-    y_axis = {"title": {"text": "time, ms"}, "type": "log", **ticks(min(values), max(values))}
+    y_axis = {"title": {"text": "time, ms"}, **logarithmic(min(values), max(values))}
     return {"data": data, "layout": layout(height=430, x=axis, y=y_axis)}
 
 
@@ -59,15 +58,6 @@ def _key(several: Several, place: int) -> dict[str, Any]:
     mark = {"color": NEUTRAL, "symbol": MARKERS[place % len(MARKERS)], "size": 9}
     name = text(several.labels[place])
     return {"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None], "marker": mark}
-
-
-def ticks(low: float, high: float) -> dict[str, Any]:
-    """Labels of a logarithmic axis at 1, 2 and 5, in full; Plotly's own where the values lie closer than that."""
-    if high < 5 * low:
-        return {"exponentformat": "none"}
-    steps = [base * 10.0**power for power in range(floor(log10(low)) - 1, ceil(log10(high)) + 1) for base in (1, 2, 5)]
-    inside = [step for step in steps if low / 1.5 <= step <= high * 1.5]
-    return {"tickvals": inside, "ticktext": [digits(step, 1) for step in inside]}
 
 
 def side_by_side(several: Several, case: SharedCase) -> Figure | None:

@@ -8,13 +8,12 @@ from typing import Any
 
 from ..records import Environment, Record, Samples
 from .cases import Group, has_interval, has_times, hot_median, implementations, interval_or_count, is_timed
-from .formats import is_number, rate_text, time_text
+from .formats import is_number, rate_text, time_text, whole
 from .own_ceiling import own_share
 from .palette import colour, faint, ordered, position
-from .plot import Figure, about, layout, points, rule, text
+from .plot import Figure, about, layout, logarithmic, points, rule, text
 
 MOST_SAMPLES = 2000
-_LOG = {"type": "log", "dtick": "D2", "exponentformat": "none"}
 _MEDIAN = "%{customdata[0]} %{customdata[1]}<extra></extra>"
 
 
@@ -24,7 +23,7 @@ def time_against_tokens(series: Sequence[Group]) -> Figure | None:
         series,
         lambda _, us: us / 1000,
         lambda record: time_text(hot_median(record)),
-        {"title": {"text": "time, ms"}, **_LOG},
+        "time, ms",
     )
 
 
@@ -34,7 +33,7 @@ def rate_against_tokens(series: Sequence[Group], environment: Environment) -> Fi
         series,
         lambda record, us: record.useful_flops / us * 1e-6 if is_number(record.useful_flops) else None,
         lambda record: _rate_words(record, environment),
-        {"title": {"text": "useful TFLOP/s"}, **_LOG},
+        "useful TFLOP/s",
     )
     roof = roof_of(series, environment)
     if figure is None or roof is None:
@@ -42,10 +41,16 @@ def rate_against_tokens(series: Sequence[Group], environment: Environment) -> Fi
     line = rule(roof, f"measured matrix rate {rate_text(roof)}")
     # On a logarithmic axis Plotly wants annotations, but not shapes, as exponents.
     figure["layout"] |= {"shapes": [line["shape"]], "annotations": [{**line["annotation"], "y": log10(roof)}]}
-    rates = [value for trace in figure["data"] for value in trace["y"] if is_number(value) and value > 0]
-    lowest = log10(min([*rates, roof])) - 0.15
-    figure["layout"]["yaxis"]["range"] = [lowest, log10(max([*rates, roof])) + 0.2]
+    low, high = _ends(figure["data"])
+    low, high = min(low, roof), max(high, roof)
+    figure["layout"]["yaxis"] |= {**logarithmic(low, high), "range": [log10(low) - 0.15, log10(high) + 0.2]}
     return figure
+
+
+def _ends(data: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """The least and the greatest value above 0 of these traces; 1 and 1 without any."""
+    values = [value for trace in data for value in trace["y"] if is_number(value) and value > 0] or [1.0]
+    return min(values), max(values)
 
 
 def _rate_words(record: Record, environment: Environment) -> str:
@@ -64,7 +69,7 @@ def _against_tokens(
     series: Sequence[Group],
     value: Callable[[Record, float], float | None],
     label: Callable[[Record], str],
-    y_axis: dict[str, Any],
+    y_title: str,
 ) -> Figure | None:
     data: list[dict[str, Any]] = []
     by_tokens = [group for group in series if group.case.tokens]
@@ -90,7 +95,8 @@ def _against_tokens(
     if not data:
         return None
     tokens = sorted({group.case.tokens for group in by_tokens if group.case.tokens})
-    x_axis = {"title": {"text": "tokens"}, "type": "log", "tickvals": tokens, "ticktext": [f"{n:,}" for n in tokens]}
+    x_axis = {"title": {"text": "tokens"}, "type": "log", "tickvals": tokens, "ticktext": [whole(n) for n in tokens]}
+    y_axis = {"title": {"text": y_title}, **logarithmic(*_ends(data))}
     return {"data": data, "layout": layout(height=420, x=x_axis, y=y_axis)}
 
 
@@ -193,9 +199,7 @@ def samples_in_order(group: Group) -> Figure | None:
     x_axis = {"title": {"text": "sample, in the order taken"}}
     return {
         "data": data,
-        "layout": layout(
-            height=340, x=x_axis, y={"title": {"text": "time, ms"}, "type": "log", "exponentformat": "none"}
-        ),
+        "layout": layout(height=340, x=x_axis, y={"title": {"text": "time, ms"}, **logarithmic(*_ends(data))}),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..records import TuningRecord
 from .formats import digits, is_number, percent_text, time_text
 from .palette import NEUTRAL, colour, faint, marker
-from .plot import Figure, layout, rule, text
+from .plot import Figure, layout, logarithmic, rule, text
 from .studies import best_so_far, differences, finalist_name, interval_of, is_current, ratio_of, trials_of
 
 RAIL = 26  # height in pixels of a row of the rail, one for each outcome
@@ -41,8 +41,8 @@ def history(study: TuningRecord) -> Figure | None:
         shown["yaxis2"] = {**_rail_axis(outcomes), "domain": [0.0, low]}
         data += _rails(others, outcomes)
     even = rule(1, _CURRENT)
-    logarithmic = shown["yaxis"].get("type") == "log"  # where Plotly wants annotations, but not shapes, as exponents
-    note = {**even["annotation"], "y": 0 if logarithmic else 1}
+    by_powers = shown["yaxis"].get("type") == "log"  # where Plotly wants annotations, but not shapes, as exponents
+    note = {**even["annotation"], "y": 0 if by_powers else 1}
     marks = {"shapes": [even["shape"]], "annotations": [note]} if plot else {}
     return {"data": data, "layout": {**shown, **marks}}
 
@@ -51,7 +51,7 @@ def _ratios(study: TuningRecord) -> dict[str, Any]:
     """The axis of times over that of the current configuration."""
     ratios = [ratio for trial in trials_of(study) if (ratio := ratio_of(trial)) is not None]
     wide = bool(ratios) and max(ratios) > _LOG_FROM * min(ratios)
-    scale = {"type": "log", "dtick": "D2", "exponentformat": "none"} if wide else {"ticksuffix": " ×"}
+    scale = logarithmic(min(ratios), max(ratios)) if wide else {"ticksuffix": " ×"}
     return {"title": {"text": "time over the current one's"}, **scale}
 
 

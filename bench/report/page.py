@@ -27,7 +27,7 @@ from .cases import (
 )
 from .choices import Choices, choices
 from .embedding import Blocks, blocks_of, data_element
-from .formats import bytes_text, digits, is_number, rate_text
+from .formats import bytes_text, digits, is_number, rate_text, whole
 from .machine import machine_text
 from .readings_placement import placement_sentence
 from .record_rows import record_header, record_rows
@@ -142,6 +142,7 @@ def template(name: str) -> Template:
     """A template of the report: what it is given is text, and what it is not given is an error."""
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters["whole"] = whole
     return environment.get_template(name)
 
 

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from typing import Any
 
 from ..records import Record
+from .formats import digits
 from .palette import colour, marker
 
 Figure = dict[str, Any]
@@ -82,3 +84,15 @@ def rule(value: float, label: str, *, axis: str = "y", dash: str = "dash", refer
     shape = {"type": "line", **ends, "line": {"color": "#808080", "width": 1.5, "dash": dash}}
     place = {"x": 1, "xref": "paper", "xanchor": "right", "y": value, "yanchor": "bottom"}
     return {"shape": shape, "annotation": {**place, "text": text(label), "showarrow": False, "font": {"size": 12}}}
+
+
+def logarithmic(low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis for values from `low` to `high`, above 0, whose labels are numbers in full: at 1, 2 and 5 of
+    every power of ten, at fewer of many powers, and Plotly's own where the values lie closer than that.
+    """
+    if high < 5 * low:
+        return {"type": "log", "exponentformat": "none"}
+    bases = (1, 2, 5) if high < 1e5 * low else (1,)
+    steps = [base * 10.0**power for power in range(floor(log10(low)) - 1, ceil(log10(high)) + 1) for base in bases]
+    inside = [step for step in steps if low / 1.5 <= step <= high * 1.5]
+    return {"type": "log", "tickvals": inside, "ticktext": [digits(step, 1) for step in inside]}

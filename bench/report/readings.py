@@ -9,7 +9,7 @@ from ..records import BASELINE, Environment, Run
 from .cases import Group, has_times, hot_median, implementations, scale_text
 from .figures_time import roof_of, thinned, timed_names
 from .figures_work import counted_flops
-from .formats import counted, digits, is_number, listed, percent_text, rate_text, time_text
+from .formats import counted, digits, is_number, listed, percent_text, rate_text, time_text, tokens_text, whole
 from .own_ceiling import own_reading
 from .verdict import told_apart
 
@@ -26,7 +26,7 @@ def time_reading(series: Sequence[Group]) -> str:
             continue
         first, *others = ranked
         undecided = not others or not told_apart(first, others[0])
-        winners.setdefault("" if undecided else first.implementation, []).append(f"{group.case.tokens:,}")
+        winners.setdefault("" if undecided else first.implementation, []).append(whole(group.case.tokens))
     parts = [f"{name} is fastest at {listed(tokens)} tokens" for name, tokens in winners.items() if name]
     if "" in winners:
         parts.append(f"the fastest two cannot be told apart at {listed(winners[''])} tokens")
@@ -46,7 +46,7 @@ def rate_reading(series: Sequence[Group], environment: Environment) -> str:
         return "No rate is known."
     best = max(timed, key=lambda record: record.tflops or 0.0)
     roof = roof_of(series, environment)
-    reached = f"{best.implementation} reaches {rate_text(best.tflops)} at {best.case.tokens:,} tokens"
+    reached = f"{best.implementation} reaches {rate_text(best.tflops)} at {tokens_text(best.case.tokens or 0)}"
     if roof is None:
         said = f"{reached}; no matrix rate was measured to compare it with."
     else:
@@ -72,14 +72,15 @@ def work_reading(group: Group) -> str:
 
 
 def phases_reading(group: Group) -> str:
-    """Which phase takes longest for each implementation."""
-    said = []
+    """Which phase takes longest, and with which implementations."""
+    longest_of: dict[str, list[str]] = {}
     for record in group.fastest:
         parts = {name: part for name, part in record.phases.items() if name != "end_to_end"}
         timed = {name: part.median_us for name, part in parts.items() if has_times(part)}
         if timed:
             longest = max(timed, key=lambda name: timed[name])
-            said.append(f"{record.implementation} spends most in {longest} ({time_text(timed[longest])})")
+            longest_of.setdefault(longest, []).append(f"{record.implementation} ({time_text(timed[longest])})")
+    said = [f"{name} takes the longest with {listed(names)}" for name, names in longest_of.items()]
     phrase = _sentence("; ".join(said))
     return f"{phrase} Phases are timed one at a time, so they need not add up to the time of the whole."
 

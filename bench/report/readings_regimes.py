@@ -8,6 +8,7 @@ from .cases import Group, hot_median
 from .formats import NONE, listed, percent_text, time_text, tokens_text, whole
 from .regimes import DECODE, LEAST_PREFILL, MOST_DECODE, PREFILL, Lead, Share, crossovers, leads, regime_of
 
+_MOST_CHANGES = 3  # of the lead that are told one by one
 HEADER = (
     "implementation",
     "regime",
@@ -49,6 +50,9 @@ def _crossing(found: Sequence[Lead]) -> str:
         regimes = {regime_of(lead.tokens) for lead in found if lead.name is not None}
         never = len(decided) == 1 and {DECODE, PREFILL} <= regimes
         return "Nowhere in between does another one lead." if never else ""
+    if len(changes) > _MOST_CHANGES:
+        first, last = (tokens_text(one.tokens) for one in (changes[0][0], changes[-1][1]))
+        return f"Between {first} and {last} the lead changes {len(changes)} times."
     return " ".join(
         f"The lead goes from {old.name} to {new.name} between {whole(old.tokens)} and {whole(new.tokens)} tokens."
         for old, new in changes

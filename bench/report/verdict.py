@@ -180,7 +180,7 @@ def _remarks(run: Run) -> tuple[str, ...]:
     if run.records and run.environment.gpu is None:
         others = [name for name in implementations(records) if name not in timed]
         left = f" {listed(others)} {'has' if len(others) == 1 else 'have'} no time in it." if others else ""
-        remarks.append(f"There was no GPU: this is an answer for this CPU.{left}")
+        remarks.append(f"There was no GPU: this is an answer for this CPU.{left}" if timed else "There was no GPU.")
     if run.finished is None:
         remarks.append("The run was interrupted: what it had finished is drawn.")
     return tuple(remarks)

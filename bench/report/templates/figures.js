@@ -38,6 +38,15 @@ function show(name) {
   }).then(function () { fillBehind(name); });
 }
 
+/** The title of an axis in lines that a phone has room for. */
+function inLines(title) {
+  return title.split(" ").reduce(function (lines, word) {
+    var last = lines[lines.length - 1];
+    if (last && (last + " " + word).length <= 26) { lines[lines.length - 1] = last + " " + word; } else { lines.push(word); }
+    return lines;
+  }, []).join("<br>");
+}
+
 /** A layout in the page's colours, or in those of paper. */
 function themed(layout, forPrint) {
   var style = getComputedStyle(document.documentElement);
@@ -52,9 +61,10 @@ function themed(layout, forPrint) {
     legend: Object.assign({ itemclick: "toggleothers", itemdoubleclick: "toggle" }, layout.legend)
   });
   Object.keys(layout).forEach(function (key) {
-    if (/^[xy]axis\d*$/.test(key)) {
-      result[key] = Object.assign({ gridcolor: line, linecolor: line, fixedrange: innerWidth < 640 }, layout[key]);
-    }
+    if (!/^[xy]axis\d*$/.test(key)) { return; }
+    result[key] = Object.assign({ gridcolor: line, linecolor: line, fixedrange: innerWidth < 640 }, layout[key]);
+    var title = layout[key].title;
+    if (title && innerWidth < 640) { result[key].title = Object.assign({}, title, { text: inLines(title.text) }); }
   });
   return result;
 }

@@ -12,9 +12,10 @@ import pytest
 
 from mohge.bench.records import Environment, LabelledRun, Provenance, Record, Run, Status
 from mohge.bench.records.codec import plain
-from mohge.bench.report.figures_several import MARKERS, MOST_BARS, PATTERNS, side_by_side, ticks, trend
+from mohge.bench.report.figures_several import MARKERS, MOST_BARS, PATTERNS, side_by_side, trend
 from mohge.bench.report.page_several import render_several, write_several
 from mohge.bench.report.palette import colour
+from mohge.bench.report.plot import logarithmic
 from mohge.bench.report.section import Section, Variant
 from mohge.bench.report.sections_several import _order, _together, several_sections
 from mohge.bench.report.several import BOTH, OVER_TIME, SIDE_BY_SIDE, Several
@@ -289,8 +290,9 @@ def test_the_change_has_a_row_per_case_with_its_verdict(over_time: Several) -> N
 
 
 def test_labels_of_a_logarithmic_axis_are_in_full() -> None:
-    assert ticks(0.27, 1.7)["ticktext"] == ["0.2", "0.5", "1", "2"]
-    assert "ticktext" not in ticks(1.0, 1.2)
+    assert logarithmic(0.27, 1.7)["ticktext"] == ["0.2", "0.5", "1", "2"]
+    assert "ticktext" not in logarithmic(1.0, 1.2)
+    assert logarithmic(1.0, 1e5)["ticktext"][:4] == ["1", "10", "100", "1\u202f000"]
 
 
 # What is of one run alone
