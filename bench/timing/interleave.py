@@ -62,10 +62,11 @@ def measure_interleaved(
     Every round takes one sample of each candidate in an order shuffled by `seed`, so that a drift of the clock hits all
     alike and sample i of one pairs with sample i of another. After a warm-up of `warmup_seconds` for each, rounds go on
     until the 95 % interval of every median is within `target` (relative; with `min_samples` that count at the
-    earliest), or `max_samples` rounds are done, or `seconds` have passed for all together (`seconds` may be told what
-    the first round took); `fewest` rounds (or `max_samples`, if less) are always made. With `baseline`, one of the
-    candidates, it also ends when every other one's ratio to it is decided (see stopping.py) and the medians are known
-    five times coarser. Below five there is no interval, and nothing to be said of who is faster.
+    earliest, and from enough blocks of rounds, see stopping.py), or `max_samples` rounds are done, or `seconds` have
+    passed for all together (`seconds` may be told what the first round took); `fewest` rounds (or `max_samples`, if
+    less) are always made. With `baseline`, one of the candidates, it also ends when every other one's ratio to it is
+    decided (see stopping.py) and the medians are known five times coarser. Below five there is no interval, and nothing
+    to be said of who is faster.
     `clocks` is read between rounds; a round it makes suspect is suspect for every candidate, stays among the samples
     and is left out of medians and intervals while enough others remain; so does a sample whose launches the timer could
     not hide, for its candidate alone. A candidate that raises becomes a `Failure` and

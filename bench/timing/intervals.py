@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,15 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and a 95 % interval around it; its ends are NaN where the samples do not tell (see the functions)."""
+    """An estimate and a 95 % interval around it; its ends are NaN where the samples do not tell (see the functions).
+
+    blocks: of successive rounds that it rests on, 0 where there is no interval
+    """
 
     value: float
     low: float
     high: float
+    blocks: float = field(default=0.0, compare=False)
 
     @property
     def half_width(self) -> float:
@@ -75,7 +79,7 @@ def _interval(series: Sequence[NDArray[np.float64]], weights: Sequence[float]) -
         return Interval(value, math.nan, math.nan)
     estimate = contrast(series, weights)
     half = student_half_width(math.sqrt(estimate.variance), estimate.df)
-    return Interval(value, value * math.exp(-half), value * math.exp(half))
+    return Interval(value, value * math.exp(-half), value * math.exp(half), estimate.samples / estimate.block)
 
 
 def _are_times(values: NDArray[np.float64]) -> bool:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from .intervals import Interval, median_interval, ratio_interval
 from .suspects import counting
 
 # Intervals are computed at a geometric series of rounds: looking after every round costs time and invites a lucky stop.
 _NEXT_LOOK = 1.25
+# An interval ends a measurement only when it rests on so many blocks of successive rounds (resample.py). With fewer, its
+# width is itself hardly known, and of samples that depend on each other for longer than was seen it is too small:
+# whoever stops wherever it is narrow picks those (tests/bench/timing/stopping_study.py).
+LEAST_BLOCKS = 12
+# No look before so many rounds finds as many blocks, which are never shorter than the cube root of the rounds.
+FIRST_LOOK = next(rounds for rounds in count(1) if rounds >= LEAST_BLOCKS * round(rounds ** (1 / 3)))
 # A ratio is decided when its whole interval lies beyond this change, or within it: what `mohge compare` calls faster,
 # slower and the same unless told otherwise. The margin also pays for looking more than once.
 MARGIN = 0.02
@@ -49,7 +56,7 @@ class Stopping:
             raise ValueError(f"target: expected more than 0, got {target}")
         self._seconds, self._least, self._most = seconds, least, most
         self._fewest, self._target, self._baseline = min(fewest, most), target, baseline
-        self._next_look = max(least, self._fewest)
+        self._next_look = max(least, self._fewest, FIRST_LOOK)
 
     def reason(self, rounds: int, elapsed: float, look: Callable[[], Mapping[str, Series]]) -> str:
         """Why to stop after `rounds` rounds and `elapsed` seconds, empty to go on. look() gives what was taken."""
@@ -73,7 +80,10 @@ class Stopping:
             places = counting(rounds, one.suspects)
             if len(places) < self._least:
                 return ""
-            widest = max(widest, median_interval([one.samples[place] for place in places]).half_width)
+            found = median_interval([one.samples[place] for place in places])
+            if found.blocks < LEAST_BLOCKS:
+                return ""
+            widest = max(widest, found.half_width)
         if taken and widest <= self._target:
             return f"interval within {self._target * 100:g} %"
         rough = COARSER * self._target
@@ -89,6 +99,9 @@ class Stopping:
         for one in others:
             places = counting(rounds, baseline.suspects | one.suspects)
             pair = [[series.samples[place] for place in places] for series in (baseline, one)]
-            if len(places) < self._least or not decided(ratio_interval(*pair)):
+            if len(places) < self._least:
+                return False
+            ratio = ratio_interval(*pair)
+            if ratio.blocks < LEAST_BLOCKS or not decided(ratio):
                 return False
         return True

@@ -59,7 +59,7 @@ def test_one(scripted):
     info = content["benchmarks"][0]["extra_info"]
     assert info["method"] == "scripted, cold"
     assert (info["device"], info["caches"], info["suspects"]) == ("cpu", "cold", 0)
-    assert "interval" in info["stop"]
+    assert info["stop"] == "sample limit 6"
     assert info["low_us"] == info["high_us"] == info["median_us"] == 3.0
     assert info["tflops"] == pytest.approx(2.0)
     assert info["implementation"] == "mine"

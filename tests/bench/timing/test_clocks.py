@@ -152,14 +152,14 @@ def test_when_most_are_suspect_all_count() -> None:
 
 
 def test_sampling_goes_on_until_enough_samples_count() -> None:
-    """Six slow rounds under heat. Looked at after 10, 12, 15 and 18 rounds: the last has ten that count, all alike."""
+    """Six slow rounds under heat. Looked at after 36 and 45 rounds: the last has the blocks that count, all alike."""
     script = dict.fromkeys(range(1, 6), HOT)
     times = listed(*[2 * ROUND] * 6, *[ROUND] * 100)
     results, _ = measure(Watch(script), {"a": times}, min_samples=10, max_samples=100)
     a = results["a"]
     assert a.suspects == [0, 1, 2, 3, 4, 5]
     assert (a.median_us, a.low_us, a.high_us) == (ROUND, ROUND, ROUND)
-    assert a.stop == "interval within 1 %; 6 of 18 samples suspect and left out"
+    assert a.stop == "interval within 1 %; 6 of 45 samples suspect and left out"
 
 
 def test_pairs_leave_a_suspect_round_out_of_both() -> None:

@@ -15,6 +15,7 @@ from mohge.bench.records import Samples, Status
 from mohge.bench.timing import Failure, measure_interleaved, open_timer
 from mohge.bench.timing.activities import Activity, ActivityRecorder, import_cupti
 from mohge.bench.timing.cupti_timer import CuptiTimer
+from mohge.bench.timing.stopping import FIRST_LOOK
 
 
 class ActivityKind(IntEnum):
@@ -272,7 +273,7 @@ def test_lost_records_in_a_measurement_are_that_calls_failure(gpu: Any, cupti: C
     assert isinstance(result, Samples)
     assert (result.timer, result.busy_share) == ("cupti", 1.0)
     assert result.median_us == pytest.approx(100.0)
-    assert len(result.samples_us) == 10
+    assert len(result.samples_us) == FIRST_LOOK
     cupti.lose = lambda: 99  # all of every flush, so also while the call is made ready
     failure = measure_interleaved({"work": work}, timer=timer, cold=True)["work"]
     assert isinstance(failure, Failure)

@@ -12,7 +12,7 @@ import pytest
 
 from mohge.bench.records import Samples, Status
 from mohge.bench.timing import FEWEST, Failure, Interval, Prepared, measure_interleaved, ratio_interval
-from mohge.bench.timing.stopping import decided
+from mohge.bench.timing.stopping import FIRST_LOOK, decided
 
 
 @dataclass
@@ -53,13 +53,13 @@ def samples_of(result: Samples | Failure) -> Samples:
     return result
 
 
-def test_steady_times_stop_at_the_fewest_samples() -> None:
+def test_steady_times_stop_at_the_first_look() -> None:
     results = measure_interleaved(
         {"a": steady(100), "b": steady(300)}, timer=FakeTimer(), cold=False, min_samples=12, warmup_seconds=0
     )
     a, b = samples_of(results["a"]), samples_of(results["b"])
     assert list(results) == ["a", "b"]
-    assert a == Samples([100.0] * 12, 100.0, 100.0, 100.0, "pretended, hot", "interval within 1 %")
+    assert a == Samples([100.0] * FIRST_LOOK, 100.0, 100.0, 100.0, "pretended, hot", "interval within 1 %")
     assert b.median_us == 300
 
 
@@ -129,8 +129,8 @@ def test_warm_up_lasts_for_a_time_and_is_not_counted() -> None:
     call, timer = steady(1000), FakeTimer()
     results = measure_interleaved({"a": call}, timer=timer, cold=False, min_samples=5, warmup_seconds=0.02)
     samples = [entry for entry in timer.log if entry[0] == "sample"]
-    assert len(samples_of(results["a"]).samples_us) == 5
-    assert len(samples) - 5 in (20, 21)
+    assert len(samples_of(results["a"]).samples_us) == FIRST_LOOK
+    assert len(samples) - FIRST_LOOK in (20, 21)
     assert timer.log[0][0] == "prepare"
 
 
@@ -166,7 +166,7 @@ def test_a_call_that_raises_drops_out_and_the_others_go_on(
     calls = {"bad": raising(error, at), "good": steady(100)}
     results = measure_interleaved(calls, timer=FakeTimer(), cold=False, min_samples=10, warmup_seconds=0)
     assert results["bad"] == Failure(status, reason)
-    assert samples_of(results["good"]).samples_us == [100.0] * 10
+    assert samples_of(results["good"]).samples_us == [100.0] * FIRST_LOOK
 
 
 def raising(error: BaseException, at: int) -> Callable[[], float]:
@@ -206,6 +206,7 @@ def test_progress_is_told_every_round() -> None:
         timer=FakeTimer(),
         cold=False,
         min_samples=5,
+        max_samples=5,
         warmup_seconds=0,
         on_progress=lambda rounds, seconds: seen.append((rounds, round(seconds, 6))),
     )
