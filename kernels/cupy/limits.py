@@ -11,8 +11,8 @@ SHARED_PER_SM, SHARED_RESERVED = 228 * 1024, 1024
 
 
 def check_fits(threads: int, shared: int, blocks: int, least_registers: int) -> None:
-    """Raise ValueError unless `blocks` blocks of so many threads, bytes of shared memory and registers a thread fit on one
-    multiprocessor of Hopper, as far as sizes alone say.
+    """Raise ValueError unless `blocks` blocks fit on one multiprocessor of Hopper, as far as sizes alone say: so many
+    threads and bytes of shared memory each, and registers a thread.
     """
     if shared > MOST_SHARED_BYTES:
         raise ValueError(f"expected at most {MOST_SHARED_BYTES} bytes of shared memory, got {shared}")

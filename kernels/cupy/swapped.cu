@@ -168,14 +168,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 // weights [sum of P_e, H].
 //
 // The thread that streams weights never waits for the grid before this one, so the first STAGES of them are under way
-// while that grid still ends. It reads weights, which nothing writes after a layer is prepared, and the work list,
-// offsets and widths, which were written before this call's fc1 was started. fc1 waits for all grids before it, and
-// only then says that the next may start. Grids of a stream start in their order, so this one starts after what wrote
-// those is done, also where fc2 follows fc2, as when phases are timed, or any other grid follows fc1. Launched without
-// the attribute, it starts after all of them. Memory that is freed and used again, the list's included, is written by
-// grids launched after this one, and they wait for it: those of dispatch as usual launches, ours in previous_grid_wait.
-// All else waits here: the boxes of the activation, and the stores to rows, of which the grid before may still be
-// reading older ones.
+// while that grid still ends. What it reads is older: weights, which nothing writes once a layer is prepared, and the
+// work list, offsets and widths, which were written before this call's fc1. fc1 waits for all grids before it and only
+// then says that the next may start, and the grids of a stream start in their order; so whenever this one starts, what
+// wrote those has ended. That holds where fc2 follows fc2, as when phases are timed, or follows any other grid, and
+// without the launch attribute all the more. Memory that is freed and used again, the work list's included, is written
+// by grids launched after this one, which wait for it: those of dispatch as usual launches do, ours in
+// previous_grid_wait. All other threads wait: what copies boxes of the activation, which fc1 writes, and who stores.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     swapped_fc2(Element* rows, const __grid_constant__ chip::TensorMap activation,
                 const __grid_constant__ chip::TensorMap down_t, const int* expert_offsets,
