@@ -18,6 +18,7 @@ def _gpu_present() -> bool:
 if not _gpu_present():
     os.environ.setdefault("TRITON_INTERPRET", "1")
     os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+    os.environ.setdefault("LIGER_FUSED_MOE_AUTOTUNE", "0")  # its autotuner needs a GPU, and is made when it is imported
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

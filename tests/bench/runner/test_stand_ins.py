@@ -56,8 +56,8 @@ def test_a_variable_switched_off_asks_for_nothing(
 def test_the_interpreter_checks_what_the_user_asks_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # before Triton is imported: later tests find it as this one left it
     pytest.importorskip("triton")
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
     (tmp_path / "tiny.toml").write_text(TINY, encoding="utf-8")
     spec, out = str(tmp_path / "tiny.toml"), str(tmp_path / "runs")
     arguments = ["bench", "--spec", spec, "--tokens", "9", "--implementations", "triton", "--device", "cpu"]
