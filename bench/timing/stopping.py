@@ -11,15 +11,18 @@ from .suspects import counting
 
 # Intervals are computed at a geometric series of rounds: looking after every round costs time and invites a lucky stop.
 _NEXT_LOOK = 1.25
-# An interval ends a measurement only when it rests on so many blocks of successive rounds (resample.py). With fewer, its
+# An interval ends a measurement only when it rests on so many blocks of successive rounds (resample.py). With fewer its
 # width is itself hardly known, and of samples that depend on each other for longer than was seen it is too small:
 # whoever stops wherever it is narrow picks those (tests/bench/timing/stopping_study.py).
 LEAST_BLOCKS = 12
 # No look before so many rounds finds as many blocks, which are never shorter than the cube root of the rounds.
 FIRST_LOOK = next(rounds for rounds in count(1) if rounds >= LEAST_BLOCKS * round(rounds ** (1 / 3)))
 # A ratio is decided when its whole interval lies beyond this change, or within it: what `mohge compare` calls faster,
-# slower and the same unless told otherwise. The margin also pays for looking more than once.
+# slower and the same unless told otherwise.
 MARGIN = 0.02
+# To end a measurement the interval must be so many times wider and still decide, which makes it one of about 99 %: a
+# true ratio at the margin itself gets a chance to be excluded at every look, and each that takes it is a miss.
+WIDER = 1.4
 # Then medians may be this many times coarser than asked for, and no more: a record's rate is made of one.
 COARSER = 5.0
 # Seconds for all rounds, or what gives them from the seconds that the first round took.
@@ -38,6 +41,12 @@ def decided(ratio: Interval, margin: float = MARGIN) -> bool:
     """Whether the interval of a ratio of times lies beyond a change of `margin`, up or down, or within it."""
     limit = 1 + margin
     return ratio.low > limit or ratio.high < 1 / limit or (ratio.low >= 1 / limit and ratio.high <= limit)
+
+
+def widened(interval: Interval) -> Interval:
+    """The interval of a ratio with its logarithm WIDER times as wide."""
+    low, high = (interval.value * (end / interval.value) ** WIDER for end in (interval.low, interval.high))
+    return Interval(interval.value, low, high, interval.blocks)
 
 
 class Stopping:
@@ -102,6 +111,6 @@ class Stopping:
             if len(places) < self._least:
                 return False
             ratio = ratio_interval(*pair)
-            if ratio.blocks < LEAST_BLOCKS or not decided(ratio):
+            if ratio.blocks < LEAST_BLOCKS or not decided(widened(ratio)):
                 return False
         return True

@@ -93,5 +93,14 @@ def build() -> Builder:
 @pytest.fixture(scope="session")
 def recorded() -> dict[str, Any]:
     """torch_loop against itself, recorded by record_samples.py."""
-    path = Path(__file__).parent / "data" / "a_against_a.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    return _recording("a_against_a.json")
+
+
+@pytest.fixture(scope="session")
+def held_out() -> dict[str, Any]:
+    """The same recorded again, which no allowance was fitted on."""
+    return _recording("held_out.json")
+
+
+def _recording(name: str) -> dict[str, Any]:
+    return json.loads((Path(__file__).parent / "data" / name).read_text(encoding="utf-8"))

@@ -4,7 +4,8 @@
 
 Every process prepares `torch_loop` several times (each copy with weights of its own in memory, as two implementations
 have them) and times the copies in interleaved rounds, as `mohge bench` does: "runs" with two other implementations
-beside them, "long" without and with more rounds, so that the median is better known.
+beside them, "long" without and with more rounds, so that the median is better known. data/held_out.json was recorded
+later, on a machine with more to do, when the allowances of `mohge compare` stood.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-COMMAND = "python tests/bench/comparison/record_samples.py tests/bench/comparison/data/a_against_a.json"
+COMMAND = "python tests/bench/comparison/record_samples.py tests/bench/comparison/data/"
 # processes, rounds in each, copies of torch_loop, and what else is timed in the same rounds
 SETS: dict[str, tuple[int, int, int, tuple[str, ...]]] = {
     "runs": (12, 160, 4, ("torch_grouped_mm", "padded_bmm")),
@@ -66,7 +67,7 @@ def main(output: Path) -> None:
 
     environment = collect_environment()
     origin = {
-        "command": COMMAND,
+        "command": COMMAND + output.name,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{environment.cpu['cores']} shared cores of {environment.cpu['model']}",
         "threads": environment.cpu["threads"],

@@ -2,9 +2,9 @@
 
     python tests/bench/timing/stopping_study.py [REPEATS]
 
-prints a row for each noise and true ratio, for the rule and for the rule without its least number of blocks. The times
-are simulated, but for those of one implementation against itself in tests/bench/comparison/data, where the longest
-stretches there are begin anywhere and go on at the start. All seeds are fixed.
+prints a row for each noise and true ratio, for the rule and, in brackets, for the naive one. The times are simulated,
+but for those of one implementation against itself in tests/bench/comparison/data, which are played from anywhere on and
+go on at their start. All seeds are fixed.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def recorded(generator: np.random.Generator, rounds: int, kind: str) -> Pair:
     return pair[:: generator.choice([1, -1]), places]
 
 
+RATIOS = (1.0, 1.005, 1.01, 1.02)
 NOISES: dict[str, Noise] = {
     "independent": independent,
     "independent, 5 %": partial(independent, spread=0.05),
@@ -103,14 +104,14 @@ def rates(noise: Noise, ratio: float, limits: tuple[int, int], repeats: int, see
 
 
 @contextmanager
-def without_least_blocks() -> Iterator[None]:
-    """Within the block, any interval that is narrow enough ends a measurement."""
-    before = stopping.LEAST_BLOCKS, stopping.FIRST_LOOK
-    stopping.LEAST_BLOCKS = stopping.FIRST_LOOK = 0
+def naive() -> Iterator[None]:
+    """Within the block, any interval that is narrow enough, or decides, ends a measurement."""
+    before = stopping.LEAST_BLOCKS, stopping.FIRST_LOOK, stopping.WIDER
+    stopping.LEAST_BLOCKS, stopping.FIRST_LOOK, stopping.WIDER = 0, 0, 1.0
     try:
         yield
     finally:
-        stopping.LEAST_BLOCKS, stopping.FIRST_LOOK = before
+        stopping.LEAST_BLOCKS, stopping.FIRST_LOOK, stopping.WIDER = before
 
 
 def _measured(pair: Pair, ratio: float, limits: tuple[int, int]) -> tuple[float, bool, bool, bool]:
@@ -149,9 +150,9 @@ def main(repeats: int) -> None:
     """The table, in per cent."""
     print(f"{'':18}{'ratio':>7}  rounds  ratio missed  median missed  wrong winner     of {repeats} each")
     for name, noise in NOISES.items():
-        for ratio in (1.0, 1.005, 1.01, 1.02):
+        for ratio in RATIOS:
             cells = [rates(noise, ratio, (5, 300), repeats)]
-            with without_least_blocks():
+            with naive():
                 cells.append(rates(noise, ratio, (5, 300), repeats))
             parts = [
                 [f"{cell.rounds:.0f}", *(f"{100 * getattr(cell, which):.1f}" for which in list(vars(cell))[1:])]

@@ -5,10 +5,13 @@ Simulated, with fixed seeds; `stopping_study.py` beside this file has the noises
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from mohge.bench.timing import resample
-from tests.bench.timing.stopping_study import NOISES, Rates, rates, without_least_blocks
+from mohge.bench.timing.stopping import MARGIN
+from tests.bench.timing.stopping_study import NOISES, Rates, independent, naive, rates
 
 LIMITS = (5, 120)
 
@@ -19,7 +22,7 @@ def _fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resample, "RESAMPLES", 200)
 
 
-def stopped(name: str, ratio: float = 1.0, repeats: int = 240) -> Rates:
+def stopped(name: str, ratio: float = 1.0, repeats: int = 200) -> Rates:
     return rates(NOISES[name], ratio, LIMITS, repeats)
 
 
@@ -41,6 +44,14 @@ def test_samples_that_depend_on_each_other_do_not_stop_too_early(name: str, allo
     assert found.median_missed <= allowed
 
 
-def test_without_a_least_number_of_blocks_it_would() -> None:
-    with without_least_blocks():
-        assert stopped("own drift, 0.7", repeats=200).ratio_missed > 0.14
+def test_a_ratio_at_the_margin_is_not_decided_by_looking_until_it_is() -> None:
+    """The decision is then the miss: the interval lies beyond the margin, or within it, and the truth is on it."""
+    noise, limits = partial(independent, spread=0.04), (5, 160)
+    assert rates(noise, 1 + MARGIN, limits, 100).ratio_missed <= 0.08
+    with naive():
+        assert rates(noise, 1 + MARGIN, limits, 100).ratio_missed > 0.11
+
+
+def test_under_the_naive_rule_intervals_miss() -> None:
+    with naive():
+        assert stopped("own drift, 0.7", repeats=150).ratio_missed > 0.14
