@@ -42,7 +42,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("filter.js", "figures.js", "rows.js", "report.js")
 # Variants, their rows and cases beyond these many are written by the page when they are asked for: its text would be
 # too long.
-MOST_PANELS, MOST_ROWS, MOST_TABLES = 40, 1000, 40
+MOST_PANELS, MOST_ROWS, MOST_TABLES = 30, 400, 20
 
 
 def write_report(run: Run, path: Path, folder: Path | None = None) -> None:

@@ -203,6 +203,12 @@ def test_a_sweep_is_timed_when_it_is_right(
     assert "passed" not in outcomes
 
 
+def test_a_report_is_timed_when_all_of_its_run_is_in_it(suite: Callable[..., Any], pytester: pytest.Pytester) -> None:
+    suite("test_report.py", "-k", "usual", "--benchmark-json=out.json").assert_outcomes(passed=1, deselected=1)
+    (benchmark,) = written(pytester)
+    assert 0 < benchmark["extra_info"]["megabytes"] < 25
+
+
 def test_a_study_is_timed_when_it_is_right(
     suite: Callable[..., Any], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_more_cases_than_the_text_holds_are_unpacked_when_asked_for(
     browser: Any, build: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedding, "PACKED_FROM", 1000)
+    monkeypatch.setattr(embedding, "BLOCK_OF", 3000)
     monkeypatch.setattr(page, "MOST_PANELS", 2)
     monkeypatch.setattr(page, "MOST_TABLES", 1)
     cases = [build.case(tokens=2**power) for power in range(5)]
@@ -92,11 +93,15 @@ def test_more_cases_than_the_text_holds_are_unpacked_when_asked_for(
   var panel = document.querySelector('[data-variant="work"]:not([hidden])');
   said.place = panel.dataset.place;
   said.reading = panel.querySelector(".reading").textContent;
+  said.drawn = figure("work").data.length;
   said.records = document.querySelectorAll("#table .case").length;
 """
-    said = browser.tried(render(build.run(records)), steps)
+    text = render(build.run(records))
+    assert 'id="figures-work-1"' in text  # what is picked lies in another part of the section's data
+    said = browser.tried(text, steps)
     assert said["panels"] == 3  # the first two and the one that is shown first
     assert said["place"] == "3"
+    assert said["drawn"] > 0
     assert "padded_bmm executes 3.00 times" in said["reading"]
     assert said["records"] == 2
     browser.assert_drawn(said.document, said.log)
