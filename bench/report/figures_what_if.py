@@ -84,7 +84,8 @@ def along(records: Sequence[WhatIfRecord], axis: str) -> Figure | None:
             data.append(_line(shown, axis, [row.work_over_bound for row in shown], "y2") | {"showlegend": False})
     values = axis_values(records, axis)
     wide = values[0] > 0 and values[-1] / values[0] >= 8
-    scale = {"type": "log", "tickvals": values, "ticktext": [f"{value:,}".replace(",", "\u202f") for value in values]} if wide else {}
+    labels = [f"{value:,}".replace(",", "\u202f") for value in values]
+    scale = {"type": "log", "tickvals": values, "ticktext": labels} if wide else {}
     figure = layout(
         height=560,
         x={**scale, "title": {"text": _AXES[axis]}, "anchor": "y2"},

@@ -27,7 +27,8 @@ def test_report(benchmark: Any, size: str, tmp_path: Path) -> None:
     run = runpy.run_path(str(RUNS))["write_big_run"](tmp_path, records, readings)
     page = tmp_path / "report.html"
     command = [sys.executable, "-m", "mohge", "report", str(run), "--output", str(page)]
-    benchmark.pedantic(subprocess.run, (command,), {"check": True, "stdout": subprocess.DEVNULL}, rounds=1 if size == "big" else 3)
+    rounds = 1 if size == "big" else 3
+    benchmark.pedantic(subprocess.run, (command,), {"check": True, "stdout": subprocess.DEVNULL}, rounds=rounds)
     text = page.read_text(encoding="utf-8")
     shown = f"{records:,}".replace(",", "\u202f")
     assert f'<details id="records"><summary>{shown} records</summary>' in text
