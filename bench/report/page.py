@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from ..peers import family_of
 from ..records import Record, Run, uncollected
 from . import readings
+from .bars import bars
 from .cases import (
     Group,
     case_meta,
@@ -76,6 +77,7 @@ def render(run: Run, folder: Path | None = None) -> str:
         studies=study_rows(run),
         placing=_placing(run),
         main=_case_table(main, run, folded) if main else None,
+        bars=bars(main) if main and about.compares else [],
         others=[_case_table(group, run, folded) for group in others[:MOST_TABLES]],
         untold=max(0, len(others) - MOST_TABLES),
         unmeasured=other_rows(run),

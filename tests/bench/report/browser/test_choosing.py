@@ -16,6 +16,8 @@ HELPERS = """
     .map(t => t.name);
   var rows = name => [...document.querySelectorAll(name + " tbody tr")].filter(row => row.getClientRects().length)
     .map(row => row.cells[0].textContent);
+  var firstBars = () => [...document.querySelectorAll(".bars li")].filter(bar => bar.getClientRects().length)
+    .map(bar => bar.querySelector(".name").textContent);
   var press = async name => {
     bar.querySelector('[value="' + name + '"]').click();
     await pause(200);
@@ -38,6 +40,7 @@ def test_chips_hide_an_implementation_in_every_figure_and_table(browser: Any, be
   said.bars = figure("work").querySelectorAll(".barlayer .point path").length;
   said.address = location.hash;
   said.told = document.getElementById("narrowed").hidden;
+  said.first = firstBars();
   for (const name of ["padded_bmm", "torch_grouped_mm", "triton", "cupy", "numba"]) { await press(name); }
   said.empty = [!document.querySelector('[data-nothing="work"]').hidden, figure("work").hidden, rows("#table .case")];
   said.none = [!document.querySelector('[data-nothing="regimes"]').hidden, figure("regimes").hidden];
@@ -55,6 +58,7 @@ def test_chips_hide_an_implementation_in_every_figure_and_table(browser: Any, be
     assert places == list(range(len(rows_left)))  # no row stays blank where torch_loop was
     assert lower < height
     assert said["none"] == [True, True]
+    assert sorted(said["first"]) == ["padded_bmm", "torch_grouped_mm"]
     assert said["bars"] == 4  # useful and added FLOPs of two
     assert "implementation=padded_bmm" in said["address"]
     assert "torch_loop" not in said["address"]
