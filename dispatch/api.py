@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from ..reference import LayerSpec, Routing, check_routing
 from .backends import choose_backend
-from .plan import DispatchPlan, TileSchedule
+from .plan import DispatchPlan, ListRequest, TileSchedule
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -69,6 +69,29 @@ def combine(rows: Any, plan: DispatchPlan, backend: str | None = None) -> Any:
     return _move("combine", "rows", rows, plan, plan.rows, backend)
 
 
+def make_schedules(
+    plan: DispatchPlan, order: Any, requests: Sequence[ListRequest], backend: str | None = None
+) -> tuple[TileSchedule, ...]:
+    """The work lists of grouped GEMMs over the same rows, one for each of `requests`; see `TileSchedule`.
+
+    order: int[E]  the experts in the order their tiles are listed, each once
+
+    Two lists cost a GPU one launch with Triton and CUDA C++. `order` and the columns of a request may be lists, NumPy
+    or torch; what is not on the plan's device as int32 is moved there, so hand over device tensors inside a timed or
+    captured region. Values are checked where they are on the host. Raises ValueError.
+    """
+    as_numpy = not isinstance(plan.expert_offsets, torch.Tensor)
+    device = torch.device("cpu") if as_numpy else plan.expert_offsets.device
+    host_order = _host_vector("order", order, plan.experts)
+    if host_order is not None and not np.array_equal(np.sort(host_order), np.arange(plan.experts)):
+        raise ValueError(f"order: expected every expert from 0 to {plan.experts - 1} once, got {host_order.tolist()}")
+    order = _as_int32(order if host_order is None else host_order, device)
+    checked = [_checked(request, plan.experts, device) for request in requests]
+    torch_plan = _torch_fields(plan) if as_numpy else plan
+    schedules = choose_backend(backend, device).make_schedules(torch_plan, order, checked)
+    return tuple(map(_numpy_fields, schedules)) if as_numpy else schedules
+
+
 def make_schedule(
     plan: DispatchPlan,
     block_rows: int,
@@ -78,40 +101,16 @@ def make_schedule(
     band: int = 8,
     backend: str | None = None,
 ) -> TileSchedule:
-    """The work list of a grouped GEMM with tiles of `block_rows` rows; see `TileSchedule`.
+    """One work list: `make_schedules` for a single `ListRequest`, of which these are the fields.
 
-    columns: int[E]  column blocks of each expert, each from 0 to most_columns
-    order:   int[E]  the experts in the order their tiles are listed, each once
-    most_columns     the largest of `columns`; may be left out where `columns` is on the host
-    band             row blocks of an expert that share one pass over its columns
-
-    `columns` and `order` may be lists, NumPy or torch; what is not on the plan's device as int32 is moved there, so
-    hand over device tensors inside a timed or captured region. Values are checked where they are on the host.
-    Raises ValueError.
+    most_columns may be left out where `columns` is on the host. Raises ValueError.
     """
-    as_numpy = not isinstance(plan.expert_offsets, torch.Tensor)
-    device = torch.device("cpu") if as_numpy else plan.expert_offsets.device
-    for name, value, least in (("block_rows", block_rows, 1), ("band", band, 1), ("most_columns", most_columns, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    host_columns, host_order = (
-        _host_vector("columns", columns, plan.experts),
-        _host_vector("order", order, plan.experts),
-    )
-    if host_columns is not None:
-        largest = int(host_columns.max())
-        most_columns = largest if most_columns is None else most_columns
-        if host_columns.min() < 0 or largest > most_columns:
-            raise ValueError(f"columns: expected 0 to {most_columns}, got {host_columns.tolist()}")
     if most_columns is None:
-        raise ValueError("most_columns: expected a number because columns is on the GPU, got None")
-    if host_order is not None and not np.array_equal(np.sort(host_order), np.arange(plan.experts)):
-        raise ValueError(f"order: expected every expert from 0 to {plan.experts - 1} once, got {host_order.tolist()}")
-    columns = _as_int32(columns if host_columns is None else host_columns, device)
-    order = _as_int32(order if host_order is None else host_order, device)
-    torch_plan = _torch_fields(plan) if as_numpy else plan
-    schedule = choose_backend(backend, device).make_schedule(torch_plan, block_rows, columns, order, most_columns, band)
-    return _numpy_fields(schedule) if as_numpy else schedule
+        host_columns = _host_vector("columns", columns, plan.experts)
+        if host_columns is None:
+            raise ValueError("most_columns: expected a number because columns is on the GPU, got None")
+        most_columns = max(0, int(host_columns.max()))
+    return make_schedules(plan, order, [ListRequest(block_rows, columns, most_columns, band)], backend)[0]
 
 
 def _move(verb: str, name: str, values: Any, plan: DispatchPlan, expected: int, backend: str | None) -> Any:
@@ -176,6 +175,17 @@ def _host_vector(name: str, value: Sequence[int] | np.ndarray | torch.Tensor, ex
         found = f"shape {list(value.shape)} of {value.dtype}"
         raise ValueError(f"{name}: expected {experts} whole numbers, one per expert, got {found}")
     return host
+
+
+def _checked(request: ListRequest, experts: int, device: torch.device) -> ListRequest:
+    """The request with its columns as int32[E] on `device`. Raises ValueError."""
+    for name, least in (("block_rows", 1), ("band", 1), ("most_columns", 0)):
+        if getattr(request, name) < least:
+            raise ValueError(f"{name}: expected at least {least}, got {getattr(request, name)}")
+    host = _host_vector("columns", request.columns, experts)
+    if host is not None and (host.min() < 0 or host.max() > request.most_columns):
+        raise ValueError(f"columns: expected 0 to {request.most_columns}, got {host.tolist()}")
+    return replace(request, columns=_as_int32(request.columns if host is None else host, device))
 
 
 def _as_int32(value: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:

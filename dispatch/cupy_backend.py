@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from .cuda.engine import CupyEngine, Engine, default_engine
-from .plan import DispatchPlan, TileSchedule, schedule_bound
+from .plan import DispatchPlan, ListRequest, TileSchedule, empty_schedules
 
 FOLDER = Path(__file__).parent / "cuda"
 THREADS = 256
@@ -70,27 +71,20 @@ class CupyBackend:
         module.launch("plan_place", (blocks,), (THREADS,), [*place_args, slots, experts, top_k], shared_bytes)
         return DispatchPlan(expert_offsets, row_token, token_row, row_weight)
 
-    def make_schedule(
-        self,
-        plan: DispatchPlan,
-        block_rows: int,
-        columns: torch.Tensor,
-        order: torch.Tensor,
-        most_columns: int,
-        band: int = 8,
-    ) -> TileSchedule:
-        """See `Backend.make_schedule`."""
-        bound = schedule_bound(plan.rows, plan.experts, block_rows, most_columns)
-        expert, row, column = torch.empty((3, bound), dtype=torch.int32, device=order.device)
-        count = torch.empty(1, dtype=torch.int32, device=order.device)
-        self._load("schedule.cu", {"THREADS": THREADS}).launch(
-            "schedule_tiles",
-            (-(-bound // THREADS),),
-            (THREADS,),
-            [plan.expert_offsets, columns, order, expert, row, column, count, bound, plan.experts, block_rows, band],
-            4 * (plan.experts + 1),
-        )
-        return TileSchedule(expert, row, column, count, block_rows)
+    def make_schedules(
+        self, plan: DispatchPlan, order: torch.Tensor, requests: Sequence[ListRequest]
+    ) -> tuple[TileSchedule, ...]:
+        """See `Backend.make_schedules`: one launch for every two lists."""
+        schedules = empty_schedules(plan, order, requests)
+        module = self._load("schedule.cu", {"THREADS": THREADS})
+        lists = list(zip(requests, schedules, strict=True))
+        for first in range(0, len(lists), 2):
+            pair = lists[first : first + 2]
+            one, other = pair[0], pair[-1]  # a list without a second one is named twice and made once
+            grid = (-(-max(made.bound for _, made in pair) // THREADS), len(pair))
+            args = [plan.expert_offsets, order, *_list_args(*one), *_list_args(*other), plan.experts]
+            module.launch("schedule_tiles", grid, (THREADS,), args, 4 * (plan.experts + 1))
+        return tuple(schedules)
 
     def permute(self, x: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
         """See `Backend.permute`. Raises ValueError for a dtype that is not floating point of 16, 32 or 64 bits."""
@@ -118,6 +112,12 @@ class CupyBackend:
     def _load(self, source: str, defines: dict[str, int | str]):
         engine = self._engine if self._engine is not None else default_engine()
         return engine.load(FOLDER / source, defines)
+
+
+def _list_args(request: ListRequest, schedule: TileSchedule) -> list[torch.Tensor | int]:
+    """What `schedule_tiles` takes for one list."""
+    arrays = [request.columns, schedule.expert, schedule.row, schedule.column, schedule.count]
+    return [*arrays, schedule.bound, request.block_rows, request.band]
 
 
 BACKEND = CupyBackend()

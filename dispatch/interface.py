@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
-    from .plan import DispatchPlan, TileSchedule
+    from .plan import DispatchPlan, ListRequest, TileSchedule
 
 
 class Backend(Protocol):
@@ -27,17 +29,11 @@ class Backend(Protocol):
         """expert_ids integer[T, K], weights float[T, K]; rows are ordered by expert, then token, then slot."""
         ...
 
-    def make_schedule(
-        self,
-        plan: DispatchPlan,
-        block_rows: int,
-        columns: torch.Tensor,
-        order: torch.Tensor,
-        most_columns: int,
-        band: int = 8,
-    ) -> TileSchedule:
-        """The work list for BLOCK_M = block_rows; columns int32[E] column blocks per expert (at most most_columns),
-        order int32[E] the experts in the order their tiles are listed; see `TileSchedule` for the order inside one.
+    def make_schedules(
+        self, plan: DispatchPlan, order: torch.Tensor, requests: Sequence[ListRequest]
+    ) -> tuple[TileSchedule, ...]:
+        """A work list for each of `requests`, whose columns are int32[E]; order int32[E] the experts in the order their
+        tiles are listed; all of them on the plan's device. See `TileSchedule` for the order inside an expert.
         """
         ...
 

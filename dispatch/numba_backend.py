@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from . import numba_bridge, numba_kernels
 from .numba_bridge import SIMULATED, launch
-from .plan import DispatchPlan, TileSchedule, schedule_bound
+from .plan import DispatchPlan, ListRequest, TileSchedule, empty_schedules
 
 # Entries ranked together. Every entry looks at its whole chunk, and E counts a chunk are written.
 CHUNK = 256
@@ -54,26 +55,22 @@ class NumbaBackend:
             self._for_each(numba_kernels.scatter_kernel(CHUNK), rows, device, *found, *results)
         return DispatchPlan(expert_offsets, row_token, token_row.view(tokens, top_k), row_weight)
 
-    def make_schedule(
-        self,
-        plan: DispatchPlan,
-        block_rows: int,
-        columns: torch.Tensor,
-        order: torch.Tensor,
-        most_columns: int,
-        band: int = 8,
-    ) -> TileSchedule:
-        """See `Backend.make_schedule`. Every entry finds its expert by a search in the prefix sums of tiles."""
-        device = order.device
-        bound = schedule_bound(plan.rows, plan.experts, block_rows, most_columns)
-        tile_ends = torch.empty(plan.experts, dtype=torch.int32, device=device)
-        expert, row, column = (torch.empty(bound, dtype=torch.int32, device=device) for _ in range(3))
-        count = torch.empty(1, dtype=torch.int32, device=device)
-        shape = (plan.expert_offsets, columns, order)
-        self._for_each(numba_kernels.tile_ends_kernel, plan.experts, device, *shape, block_rows, tile_ends)
-        arrays = (expert, row, column, count)
-        self._for_each(numba_kernels.tiles_kernel, bound, device, *shape, tile_ends, block_rows, band, *arrays)
-        return TileSchedule(*arrays, block_rows=block_rows)
+    def make_schedules(
+        self, plan: DispatchPlan, order: torch.Tensor, requests: Sequence[ListRequest]
+    ) -> tuple[TileSchedule, ...]:
+        """See `Backend.make_schedules`: one after the other, by two launches each.
+
+        Every entry finds its expert by a search in the prefix sums of tiles, made by the first launch.
+        """
+        schedules = empty_schedules(plan, order, requests)
+        for asked, made in zip(requests, schedules, strict=True):
+            tile_ends = torch.empty_like(order)
+            shape = (plan.expert_offsets, asked.columns, order)
+            ends = (*shape, asked.block_rows, tile_ends)
+            self._for_each(numba_kernels.tile_ends_kernel, plan.experts, order.device, *ends)
+            tiles = (*shape, tile_ends, asked.block_rows, asked.band, made.expert, made.row, made.column, made.count)
+            self._for_each(numba_kernels.tiles_kernel, made.bound, order.device, *tiles)
+        return tuple(schedules)
 
     def permute(self, x: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
         """See `Backend.permute`: rows are copied as whole words, whatever their dtype."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,22 @@ class TileSchedule:
         return int(self.expert.shape[0])
 
 
+@dataclass(frozen=True)
+class ListRequest:
+    """What a tile schedule depends on beside the plan and the order of its experts.
+
+    block_rows:        rows of a tile
+    columns: int[E]    column blocks of each expert, each from 0 to most_columns
+    most_columns:      the largest of `columns`, or any number above: what the list has room for
+    band:              row blocks of an expert that share one pass over its columns
+    """
+
+    block_rows: int
+    columns: Any
+    most_columns: int
+    band: int = 8
+
+
 def row_block_bound(rows: int, experts: int, block_rows: int) -> int:
     """The most row blocks any routing of `rows` rows over `experts` experts can need.
 
@@ -105,3 +122,18 @@ def row_block_bound(rows: int, experts: int, block_rows: int) -> int:
 def schedule_bound(rows: int, experts: int, block_rows: int, most_columns: int) -> int:
     """The most tiles any routing can need: every row block with the largest number of column blocks; at least 1."""
     return max(1, row_block_bound(rows, experts, block_rows) * most_columns)
+
+
+def empty_schedules(plan: DispatchPlan, order: Any, requests: Sequence[ListRequest]) -> list[TileSchedule]:
+    """Room for the lists on the device of `order` int32[E], its size known from shapes, in one allocation.
+
+    Every array starts on 16 bytes whatever the bounds are, so that Triton compiles one kernel for all of them.
+    """
+    bounds = [schedule_bound(plan.rows, plan.experts, each.block_rows, each.most_columns) for each in requests]
+    sizes = [size for bound in bounds for size in (bound, bound, bound, 1)]
+    gaps = [-size % 4 for size in sizes]
+    room = order.new_empty(sum(sizes) + sum(gaps))
+    arrays = iter(room.split([part for pair in zip(sizes, gaps, strict=True) for part in pair])[::2])
+    return [
+        TileSchedule(next(arrays), next(arrays), next(arrays), next(arrays), request.block_rows) for request in requests
+    ]

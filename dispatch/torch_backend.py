@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from .plan import DispatchPlan, TileSchedule, schedule_bound
+from .plan import DispatchPlan, ListRequest, TileSchedule, schedule_bound
 
 
 class TorchBackend:
@@ -37,23 +39,22 @@ class TorchBackend:
             row_weight=weights.reshape(-1).to(torch.float32).index_select(0, source),
         )
 
-    def make_schedule(
-        self,
-        plan: DispatchPlan,
-        block_rows: int,
-        columns: torch.Tensor,
-        order: torch.Tensor,
-        most_columns: int,
-        band: int = 8,
-    ) -> TileSchedule:
-        """See `Backend.make_schedule`. Every entry finds its expert by a search in the prefix sums of tiles."""
+    def make_schedules(
+        self, plan: DispatchPlan, order: torch.Tensor, requests: Sequence[ListRequest]
+    ) -> tuple[TileSchedule, ...]:
+        """See `Backend.make_schedules`: one after the other."""
+        return tuple(self._make_schedule(plan, order, request) for request in requests)
+
+    def _make_schedule(self, plan: DispatchPlan, order: torch.Tensor, request: ListRequest) -> TileSchedule:
+        """Every entry finds its expert by a search in the prefix sums of tiles."""
+        block_rows, band = request.block_rows, request.band
         first_row = plan.expert_offsets[:-1].index_select(0, order)
         count = plan.expert_offsets[1:].index_select(0, order) - first_row
-        columns = columns.index_select(0, order)
+        columns = request.columns.index_select(0, order)
         blocks = (count + (block_rows - 1)) // block_rows
         tiles = blocks * columns
         ends = tiles.cumsum(0, dtype=torch.int32)
-        bound = schedule_bound(plan.rows, plan.experts, block_rows, most_columns)
+        bound = schedule_bound(plan.rows, plan.experts, block_rows, request.most_columns)
         entry = torch.arange(bound, dtype=torch.int32, device=order.device)
         place = torch.searchsorted(ends, entry, right=True).clamp_(max=plan.experts - 1)
         # Past the end there is no expert: the clamps keep the arithmetic defined, and `past` discards the result.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 
 from . import triton_plan, triton_rows, triton_schedule
 from .aot import AotKernel
-from .plan import DispatchPlan, TileSchedule
+from .plan import DispatchPlan, ListRequest, TileSchedule
 
 # With TRITON_INTERPRET=1 at import, `triton.jit` wraps functions for the interpreter instead.
 _INTERPRETED = not isinstance(triton_rows.permute_rows, triton.JITFunction)
@@ -35,20 +37,12 @@ class TritonBackend:
         with torch.cuda.device_of(expert_ids):
             return triton_plan.make_plan(expert_ids.contiguous(), weights.contiguous(), experts)
 
-    def make_schedule(
-        self,
-        plan: DispatchPlan,
-        block_rows: int,
-        columns: torch.Tensor,
-        order: torch.Tensor,
-        most_columns: int,
-        band: int = 8,
-    ) -> TileSchedule:
-        """See `Backend.make_schedule`: one launch."""
+    def make_schedules(
+        self, plan: DispatchPlan, order: torch.Tensor, requests: Sequence[ListRequest]
+    ) -> tuple[TileSchedule, ...]:
+        """See `Backend.make_schedules`: one launch for every two lists."""
         with torch.cuda.device_of(order):
-            return triton_schedule.make_schedule(
-                plan, block_rows, columns.contiguous(), order.contiguous(), most_columns, band
-            )
+            return triton_schedule.make_schedules(plan, order, requests)
 
     def permute(self, x: torch.Tensor, plan: DispatchPlan) -> torch.Tensor:
         """See `Backend.permute`: one launch."""

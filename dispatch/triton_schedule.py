@@ -1,4 +1,4 @@
-"""Triton: plan to tile schedules, one launch for one of them or two.
+"""Triton: plan to tile schedules, one launch for every two of them.
 
 Every program computes the prefix sums of tiles per expert (E numbers, in registers) and fills ENTRIES entries: an entry
 belongs to the p-th expert of the order, p = how many prefix sums are at or below the entry's index.
@@ -6,14 +6,15 @@ belongs to the p-th expert of the order, p = how many prefix sums are at or belo
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
 from .aot import AotKernel
-from .plan import DispatchPlan, TileSchedule, schedule_bound
+from .plan import DispatchPlan, ListRequest, TileSchedule, empty_schedules
 from .triton_sizes import ceil_div, power_of_two
 
 
@@ -64,31 +65,8 @@ def _fill(
     tl.store(column_out_ptr + entry, tl.where(used, within // band_blocks, -1), mask=inside)
 
 
-@triton.jit(do_not_specialize=["experts", "bound"])
-def fill_schedule(
-    expert_offsets_ptr,
-    columns_ptr,
-    order_ptr,
-    expert_out_ptr,
-    row_out_ptr,
-    column_out_ptr,
-    count_ptr,
-    experts,
-    bound,
-    BLOCK_ROWS: tl.constexpr,
-    BAND: tl.constexpr,
-    EXPERTS_POW2: tl.constexpr,
-    ENTRIES: tl.constexpr,
-):
-    """One list."""
-    _fill(
-        expert_offsets_ptr, columns_ptr, order_ptr, expert_out_ptr, row_out_ptr, column_out_ptr, count_ptr,
-        experts, bound, BLOCK_ROWS, BAND, EXPERTS_POW2, ENTRIES,
-    )  # fmt: skip
-
-
 @triton.jit(do_not_specialize=["experts", "bound", "other_bound"])
-def fill_two_schedules(
+def fill_schedules(
     expert_offsets_ptr,
     order_ptr,
     columns_ptr,
@@ -111,7 +89,7 @@ def fill_two_schedules(
     EXPERTS_POW2: tl.constexpr,
     ENTRIES: tl.constexpr,
 ):
-    """Two lists over the same experts, one by the programs of each half of the grid."""
+    """Two lists over the same experts, one by each row of the grid; a grid of one row makes the first alone."""
     if tl.program_id(1) == 0:
         _fill(
             expert_offsets_ptr, columns_ptr, order_ptr, expert_out_ptr, row_out_ptr, column_out_ptr, count_ptr,
@@ -125,64 +103,30 @@ def fill_two_schedules(
         )  # fmt: skip
 
 
-def make_schedule(
-    plan: DispatchPlan, block_rows: int, columns: torch.Tensor, order: torch.Tensor, most_columns: int, band: int
-) -> TileSchedule:
-    """See `Backend.make_schedule`; columns and order contiguous int32[E] on the plan's device."""
-    schedule = _empty(plan, order.device, block_rows, most_columns)
-    constants, entries = _constants(plan)
-    constants |= {"BLOCK_ROWS": block_rows, "BAND": band}
-    grid = (ceil_div(schedule.bound, entries),)
-    inputs = (plan.expert_offsets, columns, order)
-    fill_schedule[grid](*inputs, *_outputs(schedule), plan.experts, schedule.bound, **constants)
-    return schedule
-
-
-class ListRequest(NamedTuple):
-    """What `make_schedule` takes beside the plan and the order."""
-
-    block_rows: int
-    columns: torch.Tensor
-    most_columns: int
-    band: int
-
-
-def make_two_schedules(
-    plan: DispatchPlan, order: torch.Tensor, one: ListRequest, other: ListRequest
-) -> tuple[TileSchedule, TileSchedule]:
-    """The schedules of two GEMMs over the same rows in one launch: a small batch waits for launches, not for them."""
-    schedules = [_empty(plan, order.device, asked.block_rows, asked.most_columns) for asked in (one, other)]
-    constants, entries = _constants(plan)
-    constants |= {"BLOCK_ROWS": one.block_rows, "BAND": one.band}
-    constants |= {"OTHER_BLOCK_ROWS": other.block_rows, "OTHER_BAND": other.band}
-    bounds = [schedule.bound for schedule in schedules]
-    lists: list[torch.Tensor] = []
-    for asked, schedule in zip((one, other), schedules, strict=True):
-        lists += (asked.columns, *_outputs(schedule))
-    arguments = (plan.expert_offsets, order, *lists, plan.experts, *bounds)
-    kernel: Any = fill_two_schedules
-    kernel[(ceil_div(max(bounds), entries), 2)](*arguments, **constants)
-    return schedules[0], schedules[1]
-
-
-def _empty(plan: DispatchPlan, device: torch.device, block_rows: int, most_columns: int) -> TileSchedule:
-    """Room for a list, its size known from shapes."""
-    bound = schedule_bound(plan.rows, plan.experts, block_rows, most_columns)
-    padded = ceil_div(bound, 4) * 4  # each of the three starts on 16 bytes whatever the bound: one compiled kernel
-    expert, row, column = torch.empty(3, padded, dtype=torch.int32, device=device)[:, :bound]
-    count = torch.empty(1, dtype=torch.int32, device=device)
-    return TileSchedule(expert=expert, row=row, column=column, count=count, block_rows=block_rows)
-
-
-def _outputs(schedule: TileSchedule) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    return schedule.expert, schedule.row, schedule.column, schedule.count
-
-
-def _constants(plan: DispatchPlan) -> tuple[dict[str, Any], int]:
-    """What the kernels are compiled with for the number of experts, and entries of a program."""
+def make_schedules(
+    plan: DispatchPlan, order: torch.Tensor, requests: Sequence[ListRequest]
+) -> tuple[TileSchedule, ...]:
+    """See `Backend.make_schedules`; columns and order contiguous. A small batch waits for launches, not for them."""
+    schedules = empty_schedules(plan, order, requests)
     experts_pow2 = power_of_two(plan.experts)
     entries = _entries(experts_pow2)
-    return {"EXPERTS_POW2": experts_pow2, "ENTRIES": entries}, entries
+    lists = list(zip(requests, schedules, strict=True))
+    kernel: Any = fill_schedules
+    for first in range(0, len(lists), 2):
+        pair = lists[first : first + 2]
+        (one, made), (other, other_made) = pair[0], pair[-1]  # a list without a second one is named twice, made once
+        grid = (ceil_div(max(made.bound, other_made.bound), entries), len(pair))
+        kernel[grid](
+            plan.expert_offsets, order, *_arrays(one, made), *_arrays(other, other_made),
+            plan.experts, made.bound, other_made.bound,
+            BLOCK_ROWS=one.block_rows, BAND=one.band, OTHER_BLOCK_ROWS=other.block_rows, OTHER_BAND=other.band,
+            EXPERTS_POW2=experts_pow2, ENTRIES=entries,
+        )  # fmt: skip
+    return tuple(schedules)
+
+
+def _arrays(request: ListRequest, schedule: TileSchedule) -> tuple[torch.Tensor, ...]:
+    return request.columns, schedule.expert, schedule.row, schedule.column, schedule.count
 
 
 def _entries(experts_pow2: int) -> int:
@@ -191,15 +135,10 @@ def _entries(experts_pow2: int) -> int:
 
 
 def aot_kernels() -> list[AotKernel]:
-    """The kernels of this file for mohge-3b, E = 64: one list, and both lists of a layer."""
-    inputs = ("expert_offsets_ptr", "columns_ptr", "order_ptr")
-    outputs = ("expert_out_ptr", "row_out_ptr", "column_out_ptr", "count_ptr")
-    others = tuple(f"other_{name}" for name in ("columns_ptr", *outputs))
-    signature = {**dict.fromkeys(inputs + outputs, "*i32"), "experts": "i32", "bound": "i32"}
-    both = {**signature, **dict.fromkeys(others, "*i32"), "other_bound": "i32"}
-    constants = {"BLOCK_ROWS": 128, "BAND": 8, "EXPERTS_POW2": 64, "ENTRIES": _entries(64)}
-    two = {**constants, "OTHER_BLOCK_ROWS": 128, "OTHER_BAND": 8}
-    return [
-        AotKernel("fill_schedule", fill_schedule, signature, constants, divisible=(*inputs, *outputs)),
-        AotKernel("fill_two_schedules", fill_two_schedules, both, two, divisible=(*inputs, *outputs, *others)),
-    ]
+    """The kernel of this file for mohge-3b, E = 64."""
+    arrays = ("columns_ptr", "expert_out_ptr", "row_out_ptr", "column_out_ptr", "count_ptr")
+    pointers = ("expert_offsets_ptr", "order_ptr", *arrays, *(f"other_{name}" for name in arrays))
+    signature = dict.fromkeys(pointers, "*i32") | dict.fromkeys(("experts", "bound", "other_bound"), "i32")
+    tiles = {"BLOCK_ROWS": 128, "BAND": 8, "OTHER_BLOCK_ROWS": 128, "OTHER_BAND": 8}
+    constants = {**tiles, "EXPERTS_POW2": 64, "ENTRIES": _entries(64)}
+    return [AotKernel("fill_schedules", fill_schedules, signature, constants, divisible=pointers)]

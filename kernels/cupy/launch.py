@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...dispatch import TileSchedule, combine, make_schedule
+from ...dispatch import ListRequest, TileSchedule, combine, make_schedules
 from ...dispatch.cuda.engine import Engine, TensorMap
 from ..choice import Choices, check_routing_class
 from ..common import check_call, dtype_name
@@ -38,7 +38,7 @@ class Buffers:
     The tile and mma kernels use the activation's memory as ragged blocks (work.cuh), those for Hopper as the matrix.
     """
 
-    schedules: tuple[TileSchedule, TileSchedule]
+    schedules: tuple[TileSchedule, ...]
     activation: torch.Tensor
     rows: torch.Tensor
 
@@ -123,17 +123,18 @@ class CupyLayer:
         check_call(x, plan, self.spec, self.packed.gate_up.device, self.packed.gate_up.dtype)
         return x if x.data_ptr() % 16 == 0 else x.clone()
 
-    def _schedules(self, plan: DispatchPlan, config: Configuration) -> tuple[TileSchedule, TileSchedule]:
+    def _schedules(self, plan: DispatchPlan, config: Configuration) -> tuple[TileSchedule, ...]:
         """The work lists of fc1 and fc2, widest experts first, so that the longest tiles do not come last."""
-        fc1, fc2, order = config.fc1, config.fc2, self.packed.order
+        fc1, fc2 = config.fc1, config.fc2
         first = self.fc1_columns[config.whole_stages, fc1.fc1_columns]
         second = self.fc2_columns[fc2.block_n]
-        return (
-            make_schedule(plan, fc1.block_m, first.blocks, order, first.most, fc1.band),
-            make_schedule(plan, fc2.block_m, second.blocks, order, second.most, fc2.band),
+        requests = (
+            ListRequest(fc1.block_m, first.blocks, first.most, fc1.band),
+            ListRequest(fc2.block_m, second.blocks, second.most, fc2.band),
         )
+        return make_schedules(plan, self.packed.order, requests)
 
-    def _buffers(self, plan: DispatchPlan, schedules: tuple[TileSchedule, TileSchedule]) -> Buffers:
+    def _buffers(self, plan: DispatchPlan, schedules: tuple[TileSchedule, ...]) -> Buffers:
         weights = self.packed.down_t
         return Buffers(
             schedules=schedules,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...dispatch import DispatchPlan, TileSchedule, load_backend
+from ...dispatch import DispatchPlan, ListRequest, TileSchedule, load_backend
 from ...dispatch.numba_bridge import SIMULATED, launch
 from ...reference import ExpertWeights, LayerSpec
 from ..choice import Choices, check_routing_class
@@ -104,12 +104,12 @@ class NumbaLayer:
         blocks = min(-(-self.spec.experts // threads), _SIMULATED_BLOCKS if SIMULATED else self.spec.experts)
         offsets = (plan.expert_offsets, self.weights.offsets_int64)
         launch(activation_base_kernel, blocks, threads, self.device, *offsets, base)
-        return Work(
-            configuration=configuration,
-            fc1=self._schedule(plan, configuration.fc1, self.fc1_columns),
-            fc2=self._schedule(plan, configuration.fc2, self.fc2_columns),
-            activation_base=base,
+        lists = (
+            _list(configuration.fc1, self.fc1_columns[configuration.fc1.block_n]),
+            _list(configuration.fc2, self.fc2_columns[configuration.fc2.block_n]),
         )
+        fc1, fc2 = load_backend("numba").make_schedules(plan, self.weights.order, lists)
+        return Work(configuration, fc1, fc2, activation_base=base)
 
     def gate_up(self, x: torch.Tensor, plan: DispatchPlan, work: Work, activation: torch.Tensor) -> None:
         """fc1: fill the ragged `activation` (flat, at least sum n_e W_e elements)."""
@@ -158,7 +158,6 @@ class NumbaLayer:
         activation = torch.empty(plan.rows * max(self.spec.widths), dtype=self.dtype, device=self.device)
         return activation, torch.empty((plan.rows, self.spec.hidden), dtype=self.dtype, device=self.device)
 
-    def _schedule(self, plan: DispatchPlan, tile: Tile | MmaTile, columns: Mapping[int, Columns]) -> TileSchedule:
-        blocks = columns[tile.block_n]
-        make_schedule = load_backend("numba").make_schedule
-        return make_schedule(plan, tile.block_m, blocks.blocks, self.weights.order, blocks.most, tile.band)
+
+def _list(tile: Tile | MmaTile, columns: Columns) -> ListRequest:
+    return ListRequest(tile.block_m, columns.blocks, columns.most, tile.band)

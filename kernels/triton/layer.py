@@ -24,9 +24,9 @@ import torch
 from numpy.typing import NDArray
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from ...dispatch import DispatchPlan, TileSchedule
+from ...dispatch import DispatchPlan, ListRequest, TileSchedule
 from ...dispatch.triton_rows import combine_splits
-from ...dispatch.triton_schedule import ListRequest, make_two_schedules
+from ...dispatch.triton_schedule import make_schedules
 from ...reference import ExpertWeights, LayerSpec
 from ..choice import Choices, check_routing_class
 from ..common import check_call, dtype_name
@@ -150,7 +150,7 @@ class TritonLayer:
         configuration = self.choices.of(plan.tokens, self.routing_class)
         with _on(self.device):
             lists = (self._list(configuration.fc1), self._list(configuration.fc2))
-            return Work(configuration, *make_two_schedules(plan, self.weights.order, *lists))
+            return Work(configuration, *make_schedules(plan, self.weights.order, lists))
 
     def gate_up(self, x: torch.Tensor, plan: DispatchPlan, work: Work, buffers: Buffers) -> None:
         """fc1: fill `buffers.activation`."""

@@ -5,6 +5,7 @@ Fixtures:
     make_case                             RoutingCase itself, for cases of a test's own
     assert_same_plan(plan, case)          plan (NumPy or torch, any device) against the reference, bit for bit
     assert_same_schedule(schedule, plan, block_rows, columns, order, band=8)   the same for a TileSchedule
+    list_requests(experts)                what `make_schedules` is asked for in one call: three lists, one without tiles
     usable_backend(name, device="cpu")    the backend called `name`; skips with its reason where it cannot work
 """
 
@@ -16,8 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from mohge.dispatch import Backend, DispatchPlan, TileSchedule, load_backend, schedule_bound, unavailable
+from mohge.dispatch import Backend, DispatchPlan, ListRequest, TileSchedule, load_backend, schedule_bound, unavailable
 from mohge.reference import LayerSpec, Routing
 from mohge.reference.permutation import permutation
 from mohge.reference.schedule import tile_list
@@ -120,6 +122,22 @@ def assert_same_schedule() -> Callable[..., None]:
             assert_same_arrays(name, getattr(schedule, name), expected)
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def list_requests() -> Callable[[int], tuple[ListRequest, ...]]:
+    def make(experts: int) -> tuple[ListRequest, ...]:
+        columns = torch.arange(experts, dtype=torch.int32) * 5 % 3 + 1
+        nothing = torch.zeros_like(columns)
+        wide = columns.clone()
+        wide[-1] = 4
+        return (
+            ListRequest(16, columns, int(columns.max())),
+            ListRequest(4, nothing, 0, band=1),
+            ListRequest(64, wide, 4, band=3),
+        )
+
+    return make
 
 
 @pytest.fixture(scope="session")

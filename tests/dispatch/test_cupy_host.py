@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mohge.dispatch.cupy_backend import MOST_EXPERTS, CupyBackend
-from mohge.dispatch.plan import DispatchPlan
+from mohge.dispatch.cupy_backend import MOST_EXPERTS, THREADS, CupyBackend
+from mohge.dispatch.plan import DispatchPlan, ListRequest
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 HIDDENS = (1, 24, 1032)  # one element; 16-byte packs; packs that a block of 256 threads takes several rounds for
@@ -50,8 +50,49 @@ def test_plan_is_the_stable_order(backend, routing_case, assert_same_plan):
 def test_schedule_lists_every_tile_once(backend, routing_case, assert_same_schedule, block_rows, band):
     plan = plan_of(backend, routing_case)
     columns, order = schedule_arguments(routing_case)
-    schedule = backend.make_schedule(plan, block_rows, columns, order, int(columns.max()), band)
+    (schedule,) = backend.make_schedules(plan, order, [ListRequest(block_rows, columns, int(columns.max()), band)])
     assert_same_schedule(schedule, plan, block_rows, columns, order, band)
+
+
+def test_lists_asked_for_together(backend, routing_case, list_requests, assert_same_schedule):
+    plan = plan_of(backend, routing_case)
+    _, order = schedule_arguments(routing_case)
+    requests = list_requests(plan.experts)
+    for schedule, asked in zip(backend.make_schedules(plan, order, requests), requests, strict=True):
+        assert_same_schedule(schedule, plan, asked.block_rows, asked.columns, order, asked.band)
+
+
+def test_more_experts_than_a_block_has_threads(backend, make_case, list_requests, assert_same_schedule):
+    case = make_case("many", tokens=150, top_k=2, experts=THREADS + 44)
+    plan = plan_of(backend, case)
+    _, order = schedule_arguments(case)
+    requests = list_requests(plan.experts)
+    for schedule, asked in zip(backend.make_schedules(plan, order, requests), requests, strict=True):
+        assert_same_schedule(schedule, plan, asked.block_rows, asked.columns, order, asked.band)
+
+
+@pytest.mark.parametrize("lists", [0, 1, 2, 3])
+def test_one_launch_for_two_lists(host_engine, make_case, list_requests, lists):
+    grids = []
+
+    class Watched:
+        """The host's engine, which is asked for one module here."""
+
+        def load(self, source, defines):
+            self.module = host_engine.load(source, defines)
+            return self
+
+        def launch(self, name, grid, *rest):
+            grids.append(grid)
+            self.module.launch(name, grid, *rest)
+
+    case = make_case("lists", tokens=5, top_k=2, experts=4)
+    _, order = schedule_arguments(case)
+    plan = plan_of(CupyBackend(host_engine), case)
+    watched: Any = Watched()
+    schedules = CupyBackend(watched).make_schedules(plan, order, list_requests(4)[:lists])
+    assert len(schedules) == lists
+    assert [grid[1] for grid in grids] == {0: [], 1: [1], 2: [2], 3: [2, 1]}[lists]
 
 
 def test_rows_go_there_and_back(backend, routing_case):
@@ -123,16 +164,18 @@ def test_without_an_engine_the_cpu_is_refused():
 
 
 @pytest.mark.gpu
-def test_gpu_agrees_with_the_host(backend, routing_case):
+def test_gpu_agrees_with_the_host(backend, routing_case, list_requests):
     gpu = CupyBackend()
     host_plan, gpu_plan = plan_of(backend, routing_case), plan_of(gpu, routing_case, "cuda")
     for field in fields(host_plan):
         assert torch.equal(getattr(gpu_plan, field.name).cpu(), getattr(host_plan, field.name)), field.name
-    columns, order = schedule_arguments(routing_case)
-    host_schedule = backend.make_schedule(host_plan, 4, columns, order, 3)
-    gpu_schedule = gpu.make_schedule(gpu_plan, 4, columns.cuda(), order.cuda(), 3)
-    for name in ("expert", "row", "column", "count"):
-        assert torch.equal(getattr(gpu_schedule, name).cpu(), getattr(host_schedule, name)), name
+    _, order = schedule_arguments(routing_case)
+    requests = list_requests(host_plan.experts)
+    on_gpu = [replace(asked, columns=asked.columns.cuda()) for asked in requests]
+    gpu_schedules = gpu.make_schedules(gpu_plan, order.cuda(), on_gpu)
+    for mine, theirs in zip(gpu_schedules, backend.make_schedules(host_plan, order, requests), strict=True):
+        for name in ("expert", "row", "column", "count"):
+            assert torch.equal(getattr(mine, name).cpu(), getattr(theirs, name)), name
     for dtype in DTYPES:
         x = numbers(host_plan.tokens, 24, dtype)
         rows = backend.permute(x, host_plan)

@@ -5,41 +5,49 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from mohge.dispatch import BACKENDS, DispatchPlan, TileSchedule, combine, make_plan, make_schedule, permute
+from mohge.dispatch import (
+    BACKENDS,
+    DispatchPlan,
+    ListRequest,
+    TileSchedule,
+    combine,
+    make_plan,
+    make_schedules,
+    permute,
+)
 from mohge.reference import Routing
 from mohge.reference.permutation import combine_rows, permutation, permute_rows
 
 pytestmark = [pytest.mark.gpu, pytest.mark.parametrize("backend", BACKENDS)]
 
-HIDDEN, BLOCK_ROWS = 136, 16
+HIDDEN = 136
 
 
 class Layer:
     """Routing to combined rows with everything on the GPU; calling it is what must not wait."""
 
-    def __init__(self, case, backend: str) -> None:
+    def __init__(self, case, backend: str, requests: tuple[ListRequest, ...]) -> None:
         self.case, self.backend = case, backend
         self.routing = Routing(torch.from_numpy(case.routing.expert_ids).cuda(), self.weights(case))
         self.x = torch.randn(case.tokens, HIDDEN, generator=torch.Generator().manual_seed(5)).cuda()
-        self.columns = [expert % 3 + 1 for expert in range(case.experts)]
-        self.order = list(range(case.experts))[::-1]
-        self.tensors = [torch.tensor(values, dtype=torch.int32).cuda() for values in (self.columns, self.order)]
+        self.order = torch.arange(case.experts, dtype=torch.int32).flip(0).cuda()
+        self.requests = [replace(asked, columns=asked.columns.cuda()) for asked in requests]
 
     @staticmethod
     def weights(case) -> torch.Tensor:
         return torch.from_numpy(case.routing.weights).cuda()
 
-    def __call__(self) -> tuple[DispatchPlan, TileSchedule, torch.Tensor, torch.Tensor]:
+    def __call__(self) -> tuple[DispatchPlan, tuple[TileSchedule, ...], torch.Tensor, torch.Tensor]:
         plan = make_plan(self.routing, self.case.spec, self.backend)
-        most = max(self.columns)
-        schedule = make_schedule(plan, BLOCK_ROWS, *self.tensors, most_columns=most, backend=self.backend)
+        schedules = make_schedules(plan, self.order, self.requests, self.backend)
         rows = permute(self.x, plan, self.backend)
-        return plan, schedule, rows, combine(rows, plan, self.backend)
+        return plan, schedules, rows, combine(rows, plan, self.backend)
 
 
 @contextmanager
@@ -57,10 +65,11 @@ def waiting_forbidden() -> Iterator[None]:
 @pytest.fixture
 def check(assert_same_plan, assert_same_schedule):
     def compare(layer: Layer, case, results) -> None:
-        plan, schedule, rows, y = results
+        plan, schedules, rows, y = results
         assert plan.row_token.device == layer.x.device
         assert_same_plan(plan, case)
-        assert_same_schedule(schedule, plan, BLOCK_ROWS, layer.columns, layer.order)
+        for schedule, asked in zip(schedules, layer.requests, strict=True):
+            assert_same_schedule(schedule, plan, asked.block_rows, asked.columns, layer.order.tolist(), asked.band)
         expected = permutation(case.routing, case.spec)
         np.testing.assert_array_equal(rows.cpu().numpy(), permute_rows(layer.x.cpu().numpy(), expected))
         reference = combine_rows(rows.cpu().numpy(), expected)
@@ -69,17 +78,17 @@ def check(assert_same_plan, assert_same_schedule):
     return compare
 
 
-def test_equals_the_reference(backend, routing_case, usable_backend, check):
+def test_equals_the_reference(backend, routing_case, usable_backend, list_requests, check):
     usable_backend(backend, "cuda")
-    layer = Layer(routing_case, backend)
+    layer = Layer(routing_case, backend, list_requests(routing_case.experts))
     check(layer, routing_case, layer())
 
 
 @pytest.mark.parametrize("tokens", [1, 64, 1000])
-def test_never_waits_for_the_device(backend, tokens, make_case, usable_backend, check):
+def test_never_waits_for_the_device(backend, tokens, make_case, usable_backend, list_requests, check):
     usable_backend(backend, "cuda")
     case = make_case("no-wait", tokens=tokens, top_k=6, experts=64)
-    layer = Layer(case, backend)
+    layer = Layer(case, backend, list_requests(case.experts))
     layer()  # compiles
     torch.cuda.synchronize()
     with waiting_forbidden():
@@ -88,11 +97,11 @@ def test_never_waits_for_the_device(backend, tokens, make_case, usable_backend, 
 
 
 @pytest.mark.parametrize("tokens", [1, 64, 1000])
-def test_a_captured_graph_follows_the_routing(backend, tokens, make_case, usable_backend, check):
+def test_a_captured_graph_follows_the_routing(backend, tokens, make_case, usable_backend, list_requests, check):
     """Capture forbids waiting altogether, and a replay on other ids shows that no value was baked in."""
     usable_backend(backend, "cuda")
     first = make_case("captured", tokens=tokens, top_k=6, experts=64)
-    layer = Layer(first, backend)
+    layer = Layer(first, backend, list_requests(first.experts))
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):

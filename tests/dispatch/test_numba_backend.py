@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mohge.dispatch import combine, make_plan, make_schedule, permute, unavailable
+from mohge.dispatch import combine, make_plan, make_schedule, make_schedules, permute, unavailable
 from mohge.dispatch.interop import as_numba
 from mohge.dispatch.numba_bridge import SIMULATED, narrow_bfloat16, widen_bfloat16
 
@@ -29,6 +29,15 @@ def test_plan_and_schedule_match_plain_loops(routing_case, assert_same_plan, ass
     order = list(range(plan.experts))[::-1]
     schedule = make_schedule(plan, 4, columns, order, band=3, backend="numba")
     assert_same_schedule(schedule, plan, 4, columns, order, band=3)
+
+
+def test_lists_asked_for_together(make_case, list_requests, assert_same_schedule):
+    case = make_case("lists", tokens=9, top_k=2, experts=5, only=(1, 2, 4))
+    plan = make_plan(case.routing, case.spec, backend="torch")
+    order, requests = [4, 0, 2, 1, 3], list_requests(5)
+    schedules = make_schedules(plan, order, requests, backend="numba")
+    for schedule, asked in zip(schedules, requests, strict=True):
+        assert_same_schedule(schedule, plan, asked.block_rows, asked.columns, order, asked.band)
 
 
 @pytest.mark.parametrize("hidden", [1, 3, 4, 17])

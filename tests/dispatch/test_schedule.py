@@ -8,7 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mohge.dispatch import DispatchPlan, make_plan, make_schedule, row_block_bound, schedule_bound
+from mohge.dispatch import DispatchPlan, make_plan, make_schedule, make_schedules, row_block_bound, schedule_bound
 from mohge.reference import LayerSpec, Routing
 
 BACKENDS = ("torch", "triton")
@@ -50,24 +50,35 @@ def test_schedule_equals_the_reference(backend, block_rows, band, routing_case, 
     assert_same_schedule(schedule, plan, block_rows, columns, order, band)
 
 
-def test_two_lists_of_one_launch_are_those_of_two(routing_case, usable_backend):
-    usable_backend("triton")
-    from mohge.dispatch.triton_schedule import ListRequest, make_two_schedules
-
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_lists_asked_for_together_equal_the_reference(
+    backend, routing_case, usable_backend, list_requests, assert_same_schedule
+):
+    usable_backend(backend)
     plan = make_plan(routing_case.routing, routing_case.spec, "torch")
-    on_device = DispatchPlan(**{name: torch.from_numpy(array) for name, array in vars(plan).items()})
-    generator = np.random.default_rng(3)
-    order = generator.permutation(plan.experts).astype(np.int32)
-    asked = [
-        ListRequest(block_rows, torch.from_numpy(generator.integers(1, most, plan.experts, dtype=np.int32)), most, band)
-        for block_rows, most, band in ((16, 4, 8), (64, 2, 1))
-    ]
-    schedules = make_two_schedules(on_device, torch.from_numpy(order), *asked)
-    for schedule, one in zip(schedules, asked, strict=True):
-        columns = one.columns.numpy()
-        expected = make_schedule(plan, one.block_rows, columns, order, one.most_columns, one.band, backend="torch")
-        for name in ("expert", "row", "column", "count"):
-            np.testing.assert_array_equal(getattr(schedule, name).numpy(), getattr(expected, name), err_msg=name)
+    order = np.random.default_rng(3).permutation(plan.experts)
+    requests = list_requests(plan.experts)
+    schedules = make_schedules(plan, order, requests, backend)
+    for schedule, asked in zip(schedules, requests, strict=True):
+        assert_same_schedule(schedule, plan, asked.block_rows, asked.columns, order, asked.band)
+
+
+@pytest.mark.parametrize("lists", [0, 1, 2, 3])
+def test_triton_launches_once_for_two_lists(lists, usable_backend, list_requests, monkeypatch):
+    usable_backend("triton")
+    from mohge.dispatch import triton_schedule
+
+    kernel, grids = triton_schedule.fill_schedules, []
+
+    class Watched:
+        def __getitem__(self, grid):
+            grids.append(grid)
+            return kernel[grid]
+
+    monkeypatch.setattr(triton_schedule, "fill_schedules", Watched())
+    requests = list_requests(4)[:lists]
+    assert len(make_schedules(worked_plan(), [3, 0, 1, 2], requests, "triton")) == lists
+    assert [grid[1] for grid in grids] == {0: [], 1: [1], 2: [2], 3: [2, 1]}[lists]
 
 
 @settings(max_examples=60, deadline=None)
