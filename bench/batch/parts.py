@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..peers import VERSIONS
 from .step import Command, Step
 
 # Of a command of 10 minutes, what starting, packing and copying do not take.
@@ -140,16 +141,17 @@ def trust(where: Where) -> list[Step]:
 
 
 def sanitize(where: Where) -> list[Step]:
-    """NVIDIA's checkers of memory, races and barriers over one small layer of each of our kernels."""
+    """NVIDIA's checkers of memory, races and barriers over one small layer of each of our kernels, in every version."""
     steps = []
     for tool in ("memcheck", "racecheck", "synccheck"):
-        for name in ("cupy", "triton", "numba", "numba_mma"):
-            small = _small(name, where)
+        for name, estimate in (("cupy", 70.0), ("triton", 45.0), ("numba", 30.0), ("numba_mma", 35.0)):
+            versions = [version for version, one in VERSIONS.items() if one.family == name]
+            small = _small(",".join([name, *versions]), where)
             wrapped = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "86"]
             command: Command = lambda s, out, small=small, wrapped=wrapped: [*wrapped, *small(s, out)]  # noqa: E731
             # Each tensor an allocation of its own, or a read past its end falls into its neighbour unseen.
             alone = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-            steps.append(Step(f"{tool}-{name}", command, 45, most=120, needs=wrapped[0], environment=alone))
+            steps.append(Step(f"{tool}-{name}", command, estimate, most=150, needs=wrapped[0], environment=alone))
     return steps
 
 

@@ -53,6 +53,12 @@ class TestPlans:
             *VERSIONS,
         )
 
+    def test_the_checkers_see_every_version(self) -> None:
+        for tool in ("memcheck", "racecheck", "synccheck"):
+            words = [step.command(1.0, "") for step in PARTS["sanitize"](Where()) if step.name.startswith(tool)]
+            assert all(tool in command for command in words)
+            assert set(VERSIONS) <= {name for command in words for name in command[-1].split(",")}
+
     def test_what_one_does_not_need_is_the_nexts(self) -> None:
         first, second, third = (step(name, "", estimate=10.0) for name in "abc")
         assert first.granted(30, [second, third]) == 10
