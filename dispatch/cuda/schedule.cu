@@ -1,6 +1,6 @@
-// The work lists of two grouped GEMMs over the same rows, one by each row of the grid, or the first alone by a grid of one
-// row. Entry i finds its expert by a search in the prefix sums of tiles per expert, then its place in that expert's bands
-// (see TileSchedule). Every block sums for itself: E is small, and one launch is enough.
+// The work lists of two grouped GEMMs over the same rows, one by each row of the grid, or the first alone by a grid of
+// one row. Entry i finds its expert by a search in the prefix sums of tiles per expert, then its place in that expert's
+// bands (see TileSchedule). Every block sums for itself: E is small, and one launch is enough.
 //
 // Defines: THREADS per block. Dynamic shared memory: E + 1 ints.
 #include <wrappers.cuh>
@@ -8,21 +8,23 @@
 #include "scan.cuh"
 
 struct List {
-    const int* columns;         // [experts] column blocks
+    const int* columns;          // [experts] column blocks
     int *expert, *row, *column;  // [bound] of each tile
-    int* count;                 // [1]
+    int* count;                  // [1]
     int bound, block_rows, band;
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS) schedule_tiles(
     const int* __restrict__ expert_offsets,  // [experts + 1]
     const int* __restrict__ order,           // [experts] the experts as they are listed
-    const int* columns, int* tile_expert, int* tile_row, int* tile_column, int* count, int bound, int block_rows, int band,
-    const int* other_columns, int* other_expert, int* other_row, int* other_column, int* other_count, int other_bound,
-    int other_block_rows, int other_band, int experts) {
-    const List list = blockIdx.y == 0
-        ? List{columns, tile_expert, tile_row, tile_column, count, bound, block_rows, band}
-        : List{other_columns, other_expert, other_row, other_column, other_count, other_bound, other_block_rows, other_band};
+    const int* columns, int* tile_expert, int* tile_row, int* tile_column, int* count,  // of the first, see List
+    int bound, int block_rows, int band,
+    const int* other_columns, int* other_expert, int* other_row, int* other_column, int* other_count,
+    int other_bound, int other_block_rows, int other_band, int experts) {
+    const List first{columns, tile_expert, tile_row, tile_column, count, bound, block_rows, band};
+    const List other{other_columns, other_expert, other_row, other_column, other_count,
+                     other_bound, other_block_rows, other_band};
+    const List list = blockIdx.y == 0 ? first : other;
     const auto row_blocks = [&](int expert) {
         return (expert_offsets[expert + 1] - expert_offsets[expert] + list.block_rows - 1) / list.block_rows;
     };
