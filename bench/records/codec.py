@@ -164,6 +164,8 @@ def _enum_decoder(kind: type[Enum]) -> Callable[[Any], Any]:
 
 
 def _number(value: Any) -> float:
+    if type(value) is float:
+        return value
     if value is None:
         return math.nan  # how `plain` wrote it
     _expect(isinstance(value, int | float) and not isinstance(value, bool), "a number", value)

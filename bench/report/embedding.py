@@ -75,15 +75,18 @@ def _element(identifier: str, text: bytes, *, packed: bool) -> Markup:
 
 def compact(value: Any) -> Any:
     """`value` as JSON types, its numbers to seven digits; those that are not finite become None, as in a run file."""
+    kind = type(value)
+    if kind is str or kind is int or value is None:
+        return value
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, Enum):
         return value.value
-    if value is None or isinstance(value, str | int):
+    if isinstance(value, (str, int)):
         return value
     if isinstance(value, Mapping):
         return {str(key): compact(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         kinds = set(map(type, value))
         if kinds <= {str, int}:
             return value
