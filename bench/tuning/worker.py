@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ...kernels.tunable import Value
 from ..records.codec import dumps
 from ..runner.process import CONTEXT_LOST, NOBODY, die_with_parent, event_output
-from ..workloads import routing_counts
+from ..workloads import Case, routing_counts
 from .outcome import Outcome, Result, key_of
 from .predict import predicted_us
 from .static import examine
@@ -39,6 +39,7 @@ class TrialWorker:
         self._task, self._questions, self._output, self._marker = task, questions, output, marker
         self._tunable = load_tunable(task.implementation)
         self._resources: dict[str, tuple[dict[str, Any], ...]] = {}
+        self._loads: list[tuple[str, Any]] = []  # name and rows per expert of every routing, drawn once
         self._bench: Bench | None = None
 
     def answer(self, question: Mapping[str, Any]) -> None:
@@ -71,10 +72,11 @@ class TrialWorker:
     def _predict(self, values: dict[str, Value]) -> dict[str, Any]:
         assert self._task.machine is not None
         cases, worst = [], None
-        for case in self._task.cases():
-            counts = routing_counts(case.workload.routing(case.spec, case.tokens, case.seed), case.spec.experts)
+        if not self._loads:
+            self._loads = [_load(case) for case in self._task.cases()]
+        for routing, counts in self._loads:
             time_us, now_us = (self._predicted(configuration, counts) for configuration in (values, self._task.current))
-            entry = {"routing": case.routing, "predicted_us": time_us, "current_us": now_us, "ratio": time_us / now_us}
+            entry = {"routing": routing, "predicted_us": time_us, "current_us": now_us, "ratio": time_us / now_us}
             cases.append(entry)
             worst = max(worst or entry, entry, key=lambda one: one["ratio"])
         assert worst is not None
@@ -125,6 +127,10 @@ class TrialWorker:
     def _emit(self, **event: Any) -> None:
         self._output.write(dumps(event) + "\n")
         self._output.flush()
+
+
+def _load(case: Case) -> tuple[str, Any]:
+    return case.routing, routing_counts(case.workload.routing(case.spec, case.tokens, case.seed), case.spec.experts)
 
 
 def main() -> None:
