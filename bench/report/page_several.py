@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ..records import LabelledRun, uncollected
 from . import readings
+from .cases import versions_of
 from .choices import choices
 from .embedding import data_element
 from .page import MOST_TABLES, badges, facts, machinery, template, write_page
+from .palette import ordered
 from .record_rows import record_header, record_rows
 from .sections_several import several_sections
 from .several import BOTH, OVER_TIME, SIDE_BY_SIDE, Several
@@ -48,6 +50,7 @@ def render_several(runs: Sequence[LabelledRun]) -> str:
         columns=columns(several),
         main=tables[0] if tables else None,
         others=tables[1 : MOST_TABLES + 1],
+        versions=ordered(record.implementation for item in several.runs for record in versions_of(item.run)),
         untold=max(0, len(tables) - MOST_TABLES - 1),
         differences=several.differences,
         details=[_details(item) for item in several.runs],

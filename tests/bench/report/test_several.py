@@ -357,3 +357,12 @@ def test_the_page_names_every_run_and_machine_and_escapes_them(machines: Several
 def test_environments_may_be_empty(times: Any) -> None:
     runs = [LabelledRun(name, replace(times(9), environment=Environment()), NOWHERE) for name in "ab"]
     assert "a CPU without a name" in render_several(runs)
+
+
+def test_versions_that_another_stands_for_are_named_below_the_table(build: Any) -> None:
+    where = build.case()
+    records = [build.passed(name, where, ms) for name, ms in (("cupy", 10), ("cupy_mma", 14), ("padded_bmm", 30))]
+    runs = [labelled(label, build.run(records), gpu=H100) for label in "ab"]
+    page = render_several(runs)
+    assert 'Not in these tables: cupy_mma, which are versions of others. Their times: <a href="#records">' in page
+    assert "Not in these tables" not in render_several([labelled(label, build.run(records[::2])) for label in "ab"])
