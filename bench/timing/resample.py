@@ -48,7 +48,7 @@ def contrast(series: Sequence[NDArray[np.float64]], weights: Sequence[float] | N
     coefficients = np.asarray(weights, dtype=np.float64)
     count = values.shape[1]
     block = block_length(coefficients @ np.stack([_scores(np.log(row)) for row in values]))
-    picks = _block_picks(count, block)
+    picks = _block_picks(count, block, RESAMPLES)
     away = coefficients @ np.log(np.stack([_medians(row, picks) / np.median(row) for row in values]))
     value = float(coefficients @ np.log(np.median(values, axis=1)))
     blocks = count / block
@@ -108,11 +108,11 @@ def _scores(logs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=64)  # a report asks for thousands of intervals of samples that are equally many
-def _block_picks(count: int, block: int) -> NDArray[np.int64]:
+def _block_picks(count: int, block: int, resamples: int) -> NDArray[np.int64]:
     """Indices of the resamples, int64[resamples, count]: successive rounds, the last followed by the first."""
     blocks = math.ceil(count / block)
-    starts = np.random.default_rng(_SEED).integers(count, size=(RESAMPLES, blocks, 1))
-    picks = ((starts + np.arange(block)) % count).reshape(RESAMPLES, -1)[:, :count]
+    starts = np.random.default_rng(_SEED).integers(count, size=(resamples, blocks, 1))
+    picks = ((starts + np.arange(block)) % count).reshape(resamples, -1)[:, :count]
     picks.flags.writeable = False
     return picks
 
