@@ -98,7 +98,8 @@ class Browser:
 
     def run(self, page: Path, fragment: str, *flags: str) -> tuple[str, str]:
         """What the browser printed and logged."""
-        own = (f"--user-data-dir={self.folder / 'profile'}", "--virtual-time-budget=10000", *flags)
+        # Virtual time runs ahead while the browser unpacks something elsewhere: far more of it than the steps take.
+        own = (f"--user-data-dir={self.folder / 'profile'}", "--virtual-time-budget=60000", *flags)
         command = [self.program, *QUIET, *own, page.as_uri() + fragment]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         return done.stdout, done.stderr
