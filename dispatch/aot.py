@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .compilation import Target
 
 
 class AotKernel(NamedTuple):
@@ -53,6 +57,65 @@ def compile_ahead(kernel: AotKernel, capability: int = 90) -> Any:
     )
     options = {"num_warps": kernel.num_warps, "num_stages": kernel.num_stages}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+@dataclass(frozen=True)
+class TritonCompilation:
+    """A kernel for compute capability `capability`, as a `Compilation`: kept where Triton's launches look."""
+
+    kernel: AotKernel
+    capability: int
+
+    @property
+    def name(self) -> str:
+        """See `Compilation`."""
+        return self.kernel.name
+
+    @property
+    def key(self) -> str:
+        """See `Compilation`."""
+        kernel = self.kernel
+        asked = [sorted(kernel.signature.items()), sorted(kernel.divisible), kernel.num_warps, kernel.num_stages]
+        return repr([kernel.function.__name__, sorted(kernel.constexprs.items(), key=str), asked, self.capability])
+
+    def kept(self) -> bool:
+        """See `Compilation`. Triton itself is asked, up to where it looks into its cache."""
+        from triton import knobs
+        from triton.runtime.cache import FileCacheManager
+
+        usual: Any = knobs.cache.manager_class or FileCacheManager
+
+        class Looking(usual):
+            """Tells what is there in the place of giving it."""
+
+            def get_group(self, filename: str) -> Any:
+                raise _LookedError(bool(super().get_group(filename)))
+
+        with knobs.cache.scope():
+            knobs.cache.manager_class = Looking
+            try:
+                self.make()
+            except _LookedError as found:
+                return found.kept
+        raise RuntimeError(f"{self.name}: expected Triton to look into its cache, and it did not")
+
+    def make(self) -> None:
+        """See `Compilation`."""
+        compile_ahead(self.kernel, self.capability)
+
+
+class _LookedError(Exception):
+    """Ends a compilation where its result is looked for."""
+
+    def __init__(self, kept: bool) -> None:
+        super().__init__(kept)
+        self.kept = kept
+
+
+def for_target(kernels: Iterable[AotKernel], target: Target) -> list[TritonCompilation]:
+    """The compilations of kernels for a GPU, as Triton counts its capability: 90 for (9, 0)."""
+    major, minor = target.capability
+    return [TritonCompilation(kernel, 10 * major + minor) for kernel in kernels]
 
 
 def _asked(kernel: AotKernel, name: str) -> bool:

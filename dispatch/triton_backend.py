@@ -60,4 +60,11 @@ def aot_kernels() -> list[AotKernel]:
     return triton_plan.aot_kernels() + triton_schedule.aot_kernels() + triton_rows.aot_kernels()
 
 
+def launched(tokens: Sequence[int], top_k: int, experts: int, hidden: int, dtype: str) -> list[AotKernel]:
+    """The kernels of plan, permute and combine for calls with these numbers of tokens; dtype "bf16", "fp16", "fp32"."""
+    plans = [kernel for count in tokens for kernel in triton_plan.launched(count * top_k, top_k, experts)]
+    moved = [launch(top_k, hidden, dtype) for launch in (triton_rows.launched_permute, triton_rows.launched_combine)]
+    return [*plans, *moved]
+
+
 BACKEND = TritonBackend()

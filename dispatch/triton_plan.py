@@ -187,11 +187,8 @@ def make_plan(expert_ids: torch.Tensor, weights: torch.Tensor, experts: int) -> 
         row_weight=torch.empty(rows, dtype=torch.float32, device=device),
     )
     outputs = (plan.expert_offsets, plan.row_token, plan.token_row, plan.row_weight)
-    count: dict[str, Any] = {"BLOCK": BLOCK, "EXPERTS_POW2": _experts_pow2(experts)}
-    place: dict[str, Any] = {**count, "TOP_K": top_k, "CHUNK": CHUNK}
-    scan: dict[str, Any] = {"SCAN": SCAN}
+    count, scan, place = _constants(rows, top_k, experts)
     if rows <= ONE_BLOCK:
-        place["BLOCK"] = max(64, power_of_two(rows))
         plan_one_block[(1,)](expert_ids, weights, *outputs, rows, experts, **place)
         return plan
     blocks = ceil_div(rows, BLOCK)
@@ -202,31 +199,43 @@ def make_plan(expert_ids: torch.Tensor, weights: torch.Tensor, experts: int) -> 
     return plan
 
 
+def _constants(rows: int, top_k: int, experts: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What the kernels that count, scan and place are compiled with; the one-launch path is a placing."""
+    block = max(64, power_of_two(rows)) if rows <= ONE_BLOCK else BLOCK
+    count: dict[str, Any] = {"BLOCK": block, "EXPERTS_POW2": _experts_pow2(experts)}
+    return count, {"SCAN": SCAN}, {**count, "TOP_K": top_k, "CHUNK": CHUNK}
+
+
 def _experts_pow2(experts: int) -> int:
     """A power of two that holds every expert, at least a warp wide."""
     return max(32, power_of_two(experts))
 
 
-def aot_kernels() -> list[AotKernel]:
-    """The kernels of this file for int64 ids: mohge-3b (E = 64, K = 6) and the largest preset (E = 256, K = 8)."""
+def launched(rows: int, top_k: int, experts: int) -> list[AotKernel]:
+    """The kernels that make the plan of R = `rows` for int64 ids and float32 weights, as `make_plan` launches them."""
     outputs = dict.fromkeys(("expert_offsets_ptr", "row_token_ptr", "token_row_ptr"), "*i32")
     inputs = {"ids_ptr": "*i64", "weights_ptr": "*fp32", **outputs, "row_weight_ptr": "*fp32"}
     sizes = {"rows": "i32", "experts": "i32"}
     count = {"ids_ptr": "*i64", "counts_ptr": "*i32", **sizes, "blocks": "i32"}
     place = {**inputs, "before_ptr": "*i32", "totals_ptr": "*i32", **sizes, "blocks": "i32"}
     scan = {"counts_ptr": "*i32", "totals_ptr": "*i32", "blocks": "i32"}
+    counted, scanned, placed = _constants(rows, top_k, experts)
 
     def kernel(name: str, function: object, signature: dict[str, str], constexprs: dict[str, int]) -> AotKernel:
         pointers = tuple(argument for argument in signature if argument.endswith("_ptr"))
         return AotKernel(name, function, signature, constexprs, divisible=pointers)
 
-    kernels = [kernel("plan_scan", plan_scan, scan, {"SCAN": SCAN})]
-    for experts, top_k in ((64, 6), (256, 8)):
-        block = {"BLOCK": BLOCK, "EXPERTS_POW2": _experts_pow2(experts)}
-        placed = {**block, "TOP_K": top_k, "CHUNK": CHUNK}
-        kernels += [
-            kernel(f"plan_one_block/{experts}", plan_one_block, {**inputs, **sizes}, {**placed, "BLOCK": ONE_BLOCK}),
-            kernel(f"plan_count/{experts}", plan_count, count, block),
-            kernel(f"plan_place/{experts}", plan_place, place, placed),
-        ]
-    return kernels
+    if rows <= ONE_BLOCK:
+        return [kernel(f"plan_one_block/{experts}", plan_one_block, {**inputs, **sizes}, placed)]
+    return [
+        kernel("plan_scan", plan_scan, scan, scanned),
+        kernel(f"plan_count/{experts}", plan_count, count, counted),
+        kernel(f"plan_place/{experts}", plan_place, place, placed),
+    ]
+
+
+def aot_kernels() -> list[AotKernel]:
+    """The kernels of this file for mohge-3b (E = 64, K = 6) and the largest preset (E = 256, K = 8), each once."""
+    sizes = [(rows, top_k, experts) for experts, top_k in ((64, 6), (256, 8)) for rows in (ONE_BLOCK, ONE_BLOCK + 1)]
+    found = [kernel for rows, top_k, experts in sizes for kernel in launched(rows, top_k, experts)]
+    return list({kernel.name: kernel for kernel in found}.values())

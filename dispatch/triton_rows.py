@@ -102,8 +102,7 @@ def combine_splits(rows: torch.Tensor, plan: DispatchPlan, dtype: torch.dtype) -
     y = torch.empty((plan.tokens, hidden), dtype=dtype, device=rows.device)
     if y.numel():
         grid, constants = _tiles(plan.tokens, plan.top_k, hidden)
-        constants["WIDE"] = tl.float64 if rows.dtype == torch.float64 else tl.float32
-        constants["SPLITS"] = splits
+        constants |= _sums(splits, double=rows.dtype == torch.float64)
         combine_rows[grid](rows, plan.token_row, plan.row_weight, y, plan.tokens, hidden, **constants)
     return y
 
@@ -116,25 +115,39 @@ def _tiles(tokens: int, top_k: int, hidden: int) -> tuple[tuple[int, int], dict[
     return (ceil_div(tokens, block_t), ceil_div(hidden, block_h)), constants
 
 
+def _sums(splits: int, *, double: bool = False) -> dict[str, Any]:
+    return {"WIDE": tl.float64 if double else tl.float32, "SPLITS": splits}
+
+
 def aot_kernels() -> list[AotKernel]:
     """The kernels of this file for mohge-3b, H = 1024, K = 6, in every dtype of the layer, and in bfloat16 for an H
     that is no multiple of 16.
     """
-    return [kernel for dtype in ("bf16", "fp16", "fp32") for kernel in _kernels(dtype, 1024)] + _kernels("bf16", 1032)
+    kernels = [kernel for dtype in ("bf16", "fp16", "fp32") for kernel in _kernels(dtype, 1024)]
+    return kernels + [kernel._replace(name=f"{kernel.name}/1032") for kernel in _kernels("bf16", 1032)]
 
 
 def _kernels(dtype: str, hidden: int) -> list[AotKernel]:
-    _, constants = _tiles(1, 6, hidden)
-    sizes = {"token_row_ptr": "*i32", "tokens": "i32", "hidden": "i32"}
-    moved = {"x_ptr": f"*{dtype}", "rows_ptr": f"*{dtype}", **sizes}
-    summed = {"rows_ptr": f"*{dtype}", "y_ptr": f"*{dtype}", "row_weight_ptr": "*fp32", **sizes}
-    kernels = []
-    for name, function, signature, constexprs in (
-        ("permute_rows", permute_rows, moved, constants),
-        ("combine_rows", combine_rows, summed, {**constants, "WIDE": tl.float32, "SPLITS": 1}),
-    ):
-        divisible = tuple(argument for argument in signature if argument.endswith("_ptr"))
-        divisible += ("hidden",) if hidden % 16 == 0 else ()
-        title = f"{name}/{dtype}" if hidden == 1024 else f"{name}/{dtype}/{hidden}"
-        kernels.append(AotKernel(title, function, signature, constexprs, divisible=divisible))
-    return kernels
+    return [launched_permute(6, hidden, dtype), launched_combine(6, hidden, dtype)]
+
+
+def launched_permute(top_k: int, hidden: int, dtype: str) -> AotKernel:
+    """The kernel of `permute` as it is launched for rows of `dtype` ("bf16", "fp16", "fp32")."""
+    pointers = {"x_ptr": f"*{dtype}", "rows_ptr": f"*{dtype}", "token_row_ptr": "*i32"}
+    return _kernel(f"permute_rows/{dtype}", permute_rows, pointers, top_k, hidden)
+
+
+def launched_combine(top_k: int, hidden: int, dtype: str, splits: int = 1) -> AotKernel:
+    """The kernel of `combine_splits` to y of `dtype`; the rows of more than one split are float32."""
+    rows = {"rows_ptr": f"*{dtype}" if splits == 1 else "*fp32", "token_row_ptr": "*i32", "row_weight_ptr": "*fp32"}
+    pointers = {**rows, "y_ptr": f"*{dtype}"}
+    return _kernel(f"combine_rows/{dtype}", combine_rows, pointers, top_k, hidden, _sums(splits))
+
+
+def _kernel(
+    name: str, function: Any, pointers: dict[str, str], top_k: int, hidden: int, more: dict[str, Any] | None = None
+) -> AotKernel:
+    _, constants = _tiles(1, top_k, hidden)
+    divisible = (*pointers, *(("hidden",) if hidden % 16 == 0 else ()))
+    sizes = {"tokens": "i32", "hidden": "i32"}
+    return AotKernel(name, function, {**pointers, **sizes}, {**constants, **(more or {})}, divisible=divisible)

@@ -119,8 +119,7 @@ def make_schedules(
         kernel[grid](
             plan.expert_offsets, order, *_arrays(one, made), *_arrays(other, other_made),
             plan.experts, made.bound, other_made.bound,
-            BLOCK_ROWS=one.block_rows, BAND=one.band, OTHER_BLOCK_ROWS=other.block_rows, OTHER_BAND=other.band,
-            EXPERTS_POW2=experts_pow2, ENTRIES=entries,
+            **_constants(experts_pow2, (one.block_rows, one.band), (other.block_rows, other.band)),
         )  # fmt: skip
     return tuple(schedules)
 
@@ -134,11 +133,21 @@ def _entries(experts_pow2: int) -> int:
     return max(1, min(256, 8192 // experts_pow2))
 
 
-def aot_kernels() -> list[AotKernel]:
-    """The kernel of this file for mohge-3b, E = 64."""
+def _constants(experts_pow2: int, one: tuple[int, int], other: tuple[int, int]) -> dict[str, int]:
+    """What the kernel is compiled with for block_rows and band of both lists."""
+    tiles = {"BLOCK_ROWS": one[0], "BAND": one[1], "OTHER_BLOCK_ROWS": other[0], "OTHER_BAND": other[1]}
+    return {**tiles, "EXPERTS_POW2": experts_pow2, "ENTRIES": _entries(experts_pow2)}
+
+
+def launched(experts: int, one: tuple[int, int], other: tuple[int, int]) -> AotKernel:
+    """The kernel of two lists, block_rows and band of each, as `make_schedules` launches it."""
     arrays = ("columns_ptr", "expert_out_ptr", "row_out_ptr", "column_out_ptr", "count_ptr")
     pointers = ("expert_offsets_ptr", "order_ptr", *arrays, *(f"other_{name}" for name in arrays))
     signature = dict.fromkeys(pointers, "*i32") | dict.fromkeys(("experts", "bound", "other_bound"), "i32")
-    tiles = {"BLOCK_ROWS": 128, "BAND": 8, "OTHER_BLOCK_ROWS": 128, "OTHER_BAND": 8}
-    constants = {**tiles, "EXPERTS_POW2": 64, "ENTRIES": _entries(64)}
-    return [AotKernel("fill_schedules", fill_schedules, signature, constants, divisible=pointers)]
+    constants = _constants(power_of_two(experts), one, other)
+    return AotKernel("fill_schedules", fill_schedules, signature, constants, divisible=pointers)
+
+
+def aot_kernels() -> list[AotKernel]:
+    """The kernel of this file for mohge-3b, E = 64."""
+    return [launched(64, (128, 8), (128, 8))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -39,6 +39,11 @@ class Choices(Generic[C]):
             return (self.fixed,)
         found = [configuration for ladder in self.tuned.values() for configuration in ladder.values()]
         return tuple(dict.fromkeys([*self.offered, *found]))
+
+    def launched(self, tokens: Iterable[int]) -> tuple[C, ...]:
+        """What calls with these numbers of tokens get, whatever their routing, each once."""
+        found = (self.of(count, routing) for count in tokens for routing in tuned.ROUTING_CLASSES)
+        return tuple(dict.fromkeys(found))
 
     def of(self, tokens: int, routing_class: str) -> C:
         """The configuration of a call with T tokens: two dictionary look-ups, nothing read from a file or a device."""

@@ -8,7 +8,7 @@ launch has a last wave that fills the GPU in part, and a start before which the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Protocol
@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from ...dispatch import DispatchPlan, combine
+from ...dispatch.compilation import Compilation, Target
 from ...kernels import load
+from ...kernels.ahead import Ahead
 from ...kernels.common import check_call, check_prepare, width_runs
 from ...kernels.grouped import Columns
 from ...kernels.interface import Implementation, Layer
@@ -214,6 +216,10 @@ class PerGroup:
         if isinstance(layer, SharedExpertLayer):
             return replace(layer, inner=PerGroupLayer.split(layer.inner, self.launches, device, dtype))
         return PerGroupLayer.split(layer, self.launches, device, dtype)
+
+    def compilations(self, spec: LayerSpec, dtype: str, tokens: Sequence[int], target: Target) -> Sequence[Compilation]:
+        """See `ahead.Ahead`: the kernels are those of one launch for all."""
+        return self.inner.compilations(spec, dtype, tokens, target) if isinstance(self.inner, Ahead) else []
 
 
 def _column_tables(layer: Any) -> dict[str, Mapping[Any, Columns]]:

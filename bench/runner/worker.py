@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...dispatch import make_plan, on_device
+from ...dispatch.compilation import Target
 from ...kernels import Layer
 from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
@@ -30,6 +31,7 @@ from ..timing import measure_roofs, open_timer
 from ..workloads import Case, DeviceRouter, routing_counts
 from .blame import Blame, Marker
 from .budget import Budget
+from .compiling import Compilers, cores, needed
 from .jobs import Job
 from .phases import Front
 from .process import CONTEXT_LOST, die_with_parent, event_output
@@ -48,18 +50,20 @@ class Worker:
         self._job, self._output = job, output
         self._blame = Blame(marker, job.implementations, self._leave_if_context_is_lost)
         self._dtype, self._device = getattr(torch, job.dtype), torch.device(job.device)
+        make_current(self._device)
+        self._compilers = self._compiling()  # while weights are made
         self._weights = ExpertWeights.random(job.spec, job.seed)
         self._proofs = Proofs(job.spec, self._weights, self._dtype, self._device, job.seed)
         self._layers: dict[str, Layer] = {}
         self._refused: dict[str, tuple[Status, str]] = {}
         self._trusted: dict[str, Trusted | None] = {}
         self._telemetry: dict[str, Telemetry | str] = {}  # of the case at hand
-        make_current(self._device)
         self._watch = clock_watch(self._device)
         self._budget = Budget.of(job.limits.seconds, len(TEMPERATURES) * len(job.cases))
 
     def run(self) -> None:
         """All cases, in order."""
+        self._compilers.wait(partial(self._emit, event="alive"))
         if self._job.roofs:
             self._emit(event="begin", what="measuring the roofs")
             self._emit(event="roof", roof=measure_roofs(self._job.device, [self._job.dtype], watch=self._watch))
@@ -72,6 +76,21 @@ class Worker:
             self._budget.turns = len(TEMPERATURES) * (len(self._job.cases) - index)  # a case may not have used its own
             self._case(self._job.case(index))
             self._emit(event="case")
+
+    def _compiling(self) -> Compilers:
+        """What the cases will launch, begun to be compiled: on a GPU alone, as nothing else launches binaries."""
+        if self._device.type != "cuda":
+            return Compilers([], 1)
+        job = self._job
+        supported = [
+            name
+            for name in job.implementations
+            if CONTESTANTS[name].supports(job.spec, self._dtype, self._device) is None
+        ]
+        compilers = Compilers(needed(job, supported, Target.of(self._device)), cores())
+        if compilers.what:
+            self._emit(event="begin", what=f"{job.spec.name}: {compilers.what}")
+        return compilers
 
     def _prepare(self, name: str, weights: ExpertWeights) -> None:
         self._emit(event="begin", what=f"{self._job.spec.name}: preparing {name}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache import cached, content_key
+from ..cache import cache_folder, cached, content_key
 
 FOLDER = Path(__file__).resolve().parent
 _WHEEL_FOLDERS = ("cu13/include", "cuda_runtime/include")  # one toolkit folder from CUDA 13 on, one per library before
@@ -23,17 +24,57 @@ def compile_cubin(source_file: Path, defines: Mapping[str, int | str], architect
     compiler or the CUDA headers are missing.
     """
     source_file = Path(source_file)
+    name = cubin_name(source_file, defines, architecture)
+    includes = [f"-I{folder}" for folder in (FOLDER, source_file.resolve().parent, *header_folders())]
+    return cached(name, lambda: _compile(source_file, [*_options(defines, architecture), *includes]))
+
+
+def cubin_name(source_file: Path, defines: Mapping[str, int | str], architecture: str) -> str:
+    """What the cache calls the cubin of `compile_cubin`, by everything it is made from.
+
+    Raises ValueError with the remedy when the compiler or the CUDA headers are missing.
+    """
     reason = cannot_compile()
     if reason is not None:
         raise ValueError(reason)
-    options = [f"--gpu-architecture={architecture}", "--std=c++17", "--generate-line-info"]
-    options += [f"-D{name}={value}" for name, value in sorted(defines.items())]
     headers = sorted({*FOLDER.glob("*.cuh"), *source_file.parent.glob("*.cuh")})
     version = ".".join(map(str, _nvrtc_version()))
     contents = [source_file.read_bytes(), *(file.read_bytes() for file in headers)]
+    options = _options(defines, architecture)
     key = content_key([version, *options, *(file.name for file in headers), *contents])
-    includes = [f"-I{folder}" for folder in (FOLDER, source_file.resolve().parent, *header_folders())]
-    return cached(f"{source_file.stem}-{key}.cubin", lambda: _compile(source_file, [*options, *includes]))
+    return f"{source_file.stem}-{key}.cubin"
+
+
+def _options(defines: Mapping[str, int | str], architecture: str) -> list[str]:
+    options = [f"--gpu-architecture={architecture}", "--std=c++17", "--generate-line-info"]
+    return options + [f"-D{name}={value}" for name, value in sorted(defines.items())]
+
+
+@dataclass(frozen=True)
+class CubinCompilation:
+    """The cubin of a .cu file as a `Compilation`; see `compile_cubin` for the fields."""
+
+    source_file: Path
+    defines: Mapping[str, int | str]
+    architecture: str
+
+    @property
+    def name(self) -> str:
+        """See `Compilation`."""
+        return self.source_file.name
+
+    @property
+    def key(self) -> str:
+        """See `Compilation`: the name of its file in the cache."""
+        return cubin_name(self.source_file, self.defines, self.architecture)
+
+    def kept(self) -> bool:
+        """See `Compilation`."""
+        return (cache_folder() / self.key).exists()
+
+    def make(self) -> None:
+        """See `Compilation`."""
+        compile_cubin(self.source_file, self.defines, self.architecture)
 
 
 def cannot_compile() -> str | None:

@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 
 from ...dispatch import cupy_backend
+from ...dispatch.aot import for_target
+from ...dispatch.compilation import Compilation, Target
 from ...dispatch.cuda import compiler, resources
 from ...reference import LayerSpec
 from ..common import dtype_name
@@ -126,6 +128,18 @@ def compile_configuration(configuration: Configuration, dtype: str) -> list[Comp
         found = compile_source(source)
         records.append(next((record for record in found if record.name == kernel), replace(found[0], name=kernel)))
     return records
+
+
+def launched(configuration: Configuration, spec: LayerSpec, dtype: str, target: Target) -> list[Compilation]:
+    """What a layer of this spec launches in a call with a configuration, between the dispatch plan and combine."""
+    from ...dispatch import triton_schedule
+
+    fc1, fc2 = configuration.fc1, configuration.fc2
+    lists = triton_schedule.launched(spec.experts, (fc1.block_m, fc1.band), (fc2.block_m, fc2.band))
+    file = FOLDER / f"{configuration.version}.cu"
+    constants = [defines(tile, getattr(torch, dtype)) for tile in dict.fromkeys((fc1, fc2))]
+    cubins = [compiler.CubinCompilation(file, each, target.architecture) for each in constants]
+    return [*cubins, *for_target([lists], target)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

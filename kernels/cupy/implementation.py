@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from .shipped import MOST_ROWS_FOR_SWAPPED, built_in, offered
 from .space import from_values, space, to_values
 
 if TYPE_CHECKING:
+    from ...dispatch.compilation import Compilation, Target
     from ...reference import ExpertWeights, LayerSpec
     from ..tunable import GemmWork
 
@@ -147,6 +148,13 @@ class CupyImplementation:
         """See `Tunable.prepare_values`."""
         config = self._parse(values, spec, dtype_name(dtype))
         return replace(self, version=config.version, config=config).prepare(spec, weights, device, dtype)
+
+    def compilations(self, spec: LayerSpec, dtype: str, tokens: Sequence[int], target: Target) -> list[Compilation]:
+        """See `ahead.Ahead`: the GEMMs' cubins, and the work lists that Triton makes for them."""
+        from .aot import launched
+
+        found = self._choices(spec, dtype, target.gpu, target.capability).launched(tokens)
+        return [each for one in found for each in launched(one, spec, dtype, target)]
 
     @property
     def _fixed(self) -> Configuration | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from .config import SHARED_BYTES, VERSIONS, Configuration, choose, from_values, 
 if TYPE_CHECKING:
     import torch
 
+    from ...dispatch.aot import TritonCompilation
+    from ...dispatch.compilation import Target
     from ...reference import ExpertWeights, LayerSpec
     from ..interface import Layer
     from ..tunable import GemmWork
@@ -131,6 +133,16 @@ class TritonImplementation:
         from ..common import dtype_name
 
         return self.prepare(spec, weights, device, dtype, self._parse(values, spec, dtype_name(dtype)))
+
+    def compilations(
+        self, spec: LayerSpec, dtype: str, tokens: Sequence[int], target: Target
+    ) -> list[TritonCompilation]:
+        """See `ahead.Ahead`."""
+        from ...dispatch.aot import for_target
+        from .signatures import launched
+
+        found = self._choices(spec, dtype, target.gpu).launched(tokens)
+        return for_target((kernel for one in found for kernel in launched(one, spec, dtype)), target)
 
     @property
     def _left_out(self) -> Mapping[str, int]:

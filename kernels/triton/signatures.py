@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...dispatch import triton_rows, triton_schedule
 from ...dispatch.aot import AotKernel
 from ...reference import LayerSpec
 from .config import KERNELS, Configuration
@@ -18,6 +19,16 @@ _TILE_LIST = dict.fromkeys(("tile_expert_ptr", "tile_row_ptr", "tile_column_ptr"
 def gemms(configuration: Configuration, spec: LayerSpec, dtype: str) -> tuple[AotKernel, AotKernel]:
     """Fc1 and fc2 as a layer of this spec launches them."""
     return _gate_up(configuration.fc1, spec, dtype), _down(configuration.fc2, spec, dtype)
+
+
+def launched(configuration: Configuration, spec: LayerSpec, dtype: str) -> list[AotKernel]:
+    """Everything a layer of this spec launches in a call with a configuration, after the dispatch plan."""
+    fc1, fc2 = configuration.fc1, configuration.fc2
+    lists = triton_schedule.launched(spec.experts, (fc1.block_m, fc1.band), (fc2.block_m, fc2.band))
+    adding = [activate(fc1, dtype)] if fc1.split_k > 1 else []
+    element = DTYPES[dtype].removeprefix("*")
+    combine = triton_rows.launched_combine(spec.top_k, spec.hidden, element, fc2.split_k)
+    return [*gemms(configuration, spec, dtype), *adding, lists, combine]
 
 
 def _gemm(name: str, function: Any, tile: Tile, spec: LayerSpec, operands: dict[str, str]) -> AotKernel:
@@ -62,10 +73,10 @@ def _block(pointer: str, rows: int, columns: int) -> str:
 
 
 def activate(tile: Tile, dtype: str) -> AotKernel:
-    """What adds the splits of an fc1 tile."""
+    """What adds the splits of an fc1 tile; two of them where it has none."""
     pointers = {"sums_ptr": "*fp32", "activation_ptr": DTYPES[dtype], "expert_offsets_ptr": "*i32"}
     signature = {**pointers, "width_offsets_ptr": "*i64", **_TILE_LIST, "stride_am": "i32", "rows": "i32"}
-    constants = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "SPLIT_K": 2}
+    constants = {"BLOCK_M": tile.block_m, "BLOCK_N": tile.block_n, "SPLIT_K": max(2, tile.split_k)}
     divisible = ("sums_ptr", "activation_ptr", "width_offsets_ptr", "stride_am")
     return AotKernel("activate", activate_kernel, signature, constants, divisible=divisible)
 
