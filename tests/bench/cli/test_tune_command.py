@@ -77,7 +77,7 @@ def test_from_the_command_to_the_table(tmp_path: Path, capsys: pytest.CaptureFix
     path = os.pathsep.join([str(FAKES), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "FAKE_TUNABLES_LOG": str(tmp_path / "log")}
 
-    chosen = ("fake_tunables:STATIC", "--spec", "tiny.toml", "--tokens", "20", "--seconds", "0.02", "--device", "cpu")
+    chosen = ("fake_tunables:STATIC", "--spec", "tiny.toml", "--tokens", "20", "--seconds", "0.5", "--device", "cpu")
     more = ("--fix", "binary=good,spills", "--sampler", "grid", "--table", "own.json", "--apply")
     words = [sys.executable, "-m", "mohge", "tune", *chosen, *more]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
