@@ -3,6 +3,7 @@
 The sampling process imports this, so it stays light: what needs torch does so inside, and `cost` is not among it.
 """
 
+from .apart import begin_reading
 from .clocks import SourceClocks, clock_watch
 from .nvml import NvmlSource
 from .nvml_device import find_device, torch_uuid
@@ -64,6 +65,7 @@ __all__ = [
     "TraceWriter",
     "UnavailableError",
     "Window",
+    "begin_reading",
     "boot_id",
     "clock_watch",
     "find_device",

@@ -44,7 +44,7 @@ def test_a_trace_is_read_once_and_no_ratio_is_found_twice(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verdict._interval_of.cache_clear()
-    reads = counting(monkeypatch, traces, "read_trace")
+    reads = counting(monkeypatch, traces, "begin_reading")
     ratios = counting(monkeypatch, verdict, "ratio_interval")
     render(run, folder)
     assert len(reads) == 1
