@@ -20,13 +20,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--implementations", required=True, help="separated by commas: names, all, peers, ladder")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--ahead", action="store_true", help="compile first what they launch, on all cores")
     asked = parser.parse_args(arguments)
     try:
         names = check_implementations(asked.implementations) or ()
     except ValueError as error:
         parser.error(str(error))
+    if asked.ahead:
+        _compile_ahead(names, asked.device, asked.dtype)
     outcomes = [_tried(name, asked.device, asked.dtype) for name in names]
     return 0 if all(found is not False for found in outcomes) and any(outcomes) else 1
+
+
+def _compile_ahead(names: tuple[str, ...], device: str, dtype: str) -> None:
+    from ..runner.compiling import begun
+    from ..runner.jobs import Job, Source
+
+    cases = tuple((tokens, Source("uniform")) for tokens in TOKENS)
+    compilers = begun(Job(LayerSpec(**SPEC), device, dtype, "measured", cases, names))
+    if compilers.what:
+        print(compilers.what, flush=True)
+    compilers.wait()
 
 
 def _tried(name: str, device: str, dtype_name: str) -> bool | None:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...dispatch import make_plan, on_device
-from ...dispatch.compilation import Target
 from ...kernels import Layer
 from ...kernels.tunable import for_routing
 from ...kernels.tuned import routing_class
@@ -31,7 +30,7 @@ from ..timing import measure_roofs, open_timer
 from ..workloads import Case, DeviceRouter, routing_counts
 from .blame import Blame, Marker
 from .budget import Budget
-from .compiling import Compilers, cores, needed
+from .compiling import begun
 from .jobs import Job
 from .phases import Front
 from .process import CONTEXT_LOST, die_with_parent, event_output
@@ -51,7 +50,9 @@ class Worker:
         self._blame = Blame(marker, job.implementations, self._leave_if_context_is_lost)
         self._dtype, self._device = getattr(torch, job.dtype), torch.device(job.device)
         make_current(self._device)
-        self._compilers = self._compiling()  # while weights are made
+        self._compilers = begun(job)  # and at work while weights are made
+        if self._compilers.what:
+            self._emit(event="begin", what=f"{job.spec.name}: {self._compilers.what}")
         self._weights = ExpertWeights.random(job.spec, job.seed)
         self._proofs = Proofs(job.spec, self._weights, self._dtype, self._device, job.seed)
         self._layers: dict[str, Layer] = {}
@@ -76,21 +77,6 @@ class Worker:
             self._budget.turns = len(TEMPERATURES) * (len(self._job.cases) - index)  # a case may not have used its own
             self._case(self._job.case(index))
             self._emit(event="case")
-
-    def _compiling(self) -> Compilers:
-        """What the cases will launch, begun to be compiled: on a GPU alone, as nothing else launches binaries."""
-        if self._device.type != "cuda":
-            return Compilers([], 1)
-        job = self._job
-        supported = [
-            name
-            for name in job.implementations
-            if CONTESTANTS[name].supports(job.spec, self._dtype, self._device) is None
-        ]
-        compilers = Compilers(needed(job, supported, Target.of(self._device)), cores())
-        if compilers.what:
-            self._emit(event="begin", what=f"{job.spec.name}: {compilers.what}")
-        return compilers
 
     def _prepare(self, name: str, weights: ExpertWeights) -> None:
         self._emit(event="begin", what=f"{self._job.spec.name}: preparing {name}")
