@@ -119,9 +119,20 @@ def for_target(kernels: Iterable[AotKernel], target: Target) -> list[TritonCompi
 
 
 def _asked(kernel: AotKernel, name: str) -> bool:
-    """Whether a launch looks at what this argument is a multiple of: not at descriptors, nor where it must not."""
+    """Whether a launch looks at what this argument is a multiple of: not at descriptors, nor where it must not; and at
+    constants always from Triton 3.7 on, before at those that are texts.
+    """
+    if name in kernel.constexprs:
+        return _triton_version() >= (3, 7) or isinstance(kernel.constexprs[name], str)
     (parameter,) = (one for one in kernel.function.params if one.name == name)
     return not parameter.do_not_specialize and not kernel.signature.get(name, "").startswith("tensordesc")
+
+
+def _triton_version() -> tuple[int, int]:
+    import triton
+
+    major, minor = triton.__version__.split(".")[:2]
+    return int(major), int(minor)
 
 
 def _known(kernel: AotKernel, name: str) -> list[list[Any]]:
