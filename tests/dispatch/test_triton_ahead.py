@@ -10,6 +10,7 @@ import sys
 import pytest
 import triton
 
+from mohge.dispatch import aot
 from mohge.dispatch.aot import AotKernel, compile_ahead
 
 CODE = """
@@ -57,6 +58,16 @@ def test_a_wrong_signature_is_refused():
 def test_an_interpreted_kernel_is_refused():
     with pytest.raises(ValueError, match="wrong: expected a compiled Triton function; unset TRITON_INTERPRET"):
         compile_ahead(AotKernel("wrong", _nothing, {}, {}))
+
+
+@pytest.mark.parametrize(
+    ("version", "asked"), [((3, 6), ["MODE"]), ((3, 7), ["SIZE", "MODE"]), ((3, 9), ["SIZE", "MODE"])]
+)
+def test_constants_are_asked_for_as_a_launch_of_each_version_does(monkeypatch, version, asked):
+    """Seen in what launches of 3.6, 3.7, 3.8 and 3.9 look for (tests/bench/runner/compiled_launches.py under each)."""
+    monkeypatch.setattr(aot, "_triton_version", lambda: version)
+    kernel = AotKernel("constants", _nothing, {}, {"SIZE": 16, "MODE": "ieee"})
+    assert [name for name in kernel.constexprs if aot._asked(kernel, name)] == asked
 
 
 def _nothing(count, size):
