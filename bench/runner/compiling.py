@@ -92,7 +92,9 @@ class Compilers:
 
     def __init__(self, todo: Sequence[Compilation], processes: int) -> None:
         self._todo, self._processes = todo, min(processes, len(todo))
-        self._manager = _forked(lambda: _compile_all(todo, self._processes)) if todo else None
+        self._manager: int | None = None
+        with contextlib.suppress(OSError):  # as many processes as the system allows, or no memory for one
+            self._manager = _forked(lambda: _compile_all(todo, self._processes)) if todo else None
 
     @property
     def what(self) -> str:

@@ -161,6 +161,17 @@ def test_what_cannot_be_listed_is_left_to_its_launch(
     assert capsys.readouterr().err == "not compiled ahead: ValueError: no compiler here\n"
 
 
+def test_a_system_that_gives_no_process_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(os, "fork", refused)
+    never: Any = SimpleNamespace(make=list)
+    compilers = compiling.Compilers([never], 1)
+    compilers.wait()
+    assert compilers.what == "compiling 1 kernel on 1 core"
+
+
 def test_a_worker_says_what_is_compiled_and_waits_before_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     waited = SimpleNamespace(what="compiling 37 kernels on 16 cores", wait=lambda _: order.append("waited"))
