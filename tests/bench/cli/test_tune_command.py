@@ -96,7 +96,8 @@ def test_from_the_command_to_the_table(tmp_path: Path, capsys: pytest.CaptureFix
         assert case["counts"] == "cold"  # 20 tokens are a decode step
         assert case["time_us"] == case["cold"]["median_us"]
         assert "all 20 tokens" in case["checked"]
-    assert (record.trials[0]["origin"], record.trials[0]["ratio"]) == ("current", 1.0)
+    assert record.trials[0]["origin"] == "current"
+    assert record.trials[0]["ratio"] == pytest.approx(1.0)
     assert "x current" in done.stderr
     assert "+ delay = 0" in done.stderr
     (row,) = tuned.read_table(tmp_path / "own.json")
